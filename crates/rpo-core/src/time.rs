@@ -1,0 +1,370 @@
+//! Times: what the wall clock says, what the steady clock says, durations and sizes as people write them, and the
+//! hybrid clock that commits are stamped with.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// A moment, in microseconds UTC since 1970. Shown and read as RFC 3339; a text without a zone is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// 1970-01-01T00:00:00Z.
+    pub const EPOCH: Timestamp = Timestamp(0);
+
+    /// The moment `micros` microseconds after 1970 began, UTC.
+    pub const fn from_micros(micros: i64) -> Self {
+        Self(micros)
+    }
+
+    /// Microseconds since 1970 began, UTC.
+    pub const fn as_micros(self) -> i64 {
+        self.0
+    }
+
+    /// Time from `earlier` to here; zero if `earlier` is not earlier.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_micros(u64::try_from(i128::from(self.0) - i128::from(earlier.0)).unwrap_or(0))
+    }
+
+    /// The moment `duration` later, at most the last one there is.
+    pub fn saturating_add(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)))
+    }
+
+    /// The moment `duration` earlier, at least the first one there is.
+    pub fn saturating_sub(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::Timestamp::from_microsecond(self.0) {
+            Ok(time) => f.pad(&format!("{time:.6}")),
+            Err(_) => f.pad(&format!("{}us", self.0)), // outside the calendar: still shown exactly
+        }
+    }
+}
+
+impl FromStr for Timestamp {
+    type Err = TimeError;
+
+    fn from_str(text: &str) -> Result<Self, TimeError> {
+        text.parse::<jiff::Timestamp>().map(|time| Self(time.as_microsecond())).map_err(|_| TimeError {
+            what: "a time",
+            text: text.to_owned(),
+            hint: "RFC 3339 with a zone, such as 2026-03-01T14:06:23Z",
+        })
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// A reading of a steady clock that never steps: only differences mean anything, and only within one boot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Monotonic(Duration);
+
+impl Monotonic {
+    /// The reading `since_origin` after the clock's own origin.
+    pub const fn new(since_origin: Duration) -> Self {
+        Self(since_origin)
+    }
+
+    /// Time since the clock's own origin.
+    pub const fn since_origin(self) -> Duration {
+        self.0
+    }
+
+    /// Time from `earlier` to here; zero if `earlier` is not earlier.
+    pub fn since(self, earlier: Self) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
+
+    /// The reading `duration` later.
+    pub fn plus(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(duration))
+    }
+}
+
+/// A text that is no time, duration or size.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is not {what}: expected {hint}")]
+pub struct TimeError {
+    what: &'static str,
+    text: String,
+    hint: &'static str,
+}
+
+/// A duration as people write it: `"200ms"`, `"5s"`, `"1h30m"`, `"7d"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct HumanDuration(Duration);
+
+impl HumanDuration {
+    /// No time at all.
+    pub const ZERO: HumanDuration = HumanDuration(Duration::ZERO);
+
+    /// This many milliseconds.
+    pub const fn from_millis(millis: u64) -> Self {
+        Self(Duration::from_millis(millis))
+    }
+
+    /// This many seconds.
+    pub const fn from_secs(seconds: u64) -> Self {
+        Self(Duration::from_secs(seconds))
+    }
+
+    /// As the standard library has it.
+    pub const fn get(self) -> Duration {
+        self.0
+    }
+}
+
+impl From<Duration> for HumanDuration {
+    fn from(duration: Duration) -> Self {
+        Self(duration)
+    }
+}
+
+impl fmt::Display for HumanDuration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let micros = self.0.as_micros();
+        let whole_seconds = self.0.as_secs();
+        let text = match micros {
+            0 => "0s".to_owned(),
+            1..1_000 => format!("{micros}us"),
+            1_000..1_000_000 => decimal(micros, 1_000, "ms"),
+            1_000_000..60_000_000 => decimal(micros, 1_000_000, "s"),
+            _ => {
+                let parts = [("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)];
+                let mut rest = whole_seconds;
+                let mut text = String::new();
+                for (unit, seconds) in parts {
+                    if rest >= seconds {
+                        text.push_str(&format!("{}{unit}", rest / seconds));
+                        rest %= seconds;
+                    }
+                }
+                let millis = self.0.subsec_millis();
+                if millis > 0 { text.push_str(&format!("{millis}ms")) }
+                text
+            }
+        };
+        f.pad(&text)
+    }
+}
+
+/// `micros / unit` with up to three decimals, without trailing zeros.
+fn decimal(micros: u128, unit: u128, name: &str) -> String {
+    let text = format!("{}.{:03}", micros / unit, micros % unit * 1_000 / unit);
+    format!("{}{name}", text.trim_end_matches('0').trim_end_matches('.'))
+}
+
+impl FromStr for HumanDuration {
+    type Err = TimeError;
+
+    fn from_str(text: &str) -> Result<Self, TimeError> {
+        let bad = || TimeError { what: "a duration", text: text.to_owned(), hint: "such as 200ms, 5s, 1h30m or 7d" };
+        let span: jiff::Span = text.parse().map_err(|_| bad())?;
+        if span.get_years() != 0 || span.get_months() != 0 || span.is_negative() {
+            return Err(bad()); // months differ in length: 30d says it exactly
+        }
+        let exact = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).map_err(|_| bad())?;
+        Duration::try_from(exact).map(Self).map_err(|_| bad())
+    }
+}
+
+impl Serialize for HumanDuration {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for HumanDuration {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// A size in bytes as people write it: `"512KiB"`, `"16MiB"`, `"1GiB"`, `"4096"`. Powers of 1,000 are `KB`, `MB`, `GB`, `TB`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct ByteSize(u64);
+
+const UNITS: [(&str, u64); 9] = [
+    ("TiB", 1 << 40),
+    ("GiB", 1 << 30),
+    ("MiB", 1 << 20),
+    ("KiB", 1 << 10),
+    ("TB", 1_000_000_000_000),
+    ("GB", 1_000_000_000),
+    ("MB", 1_000_000),
+    ("KB", 1_000),
+    ("B", 1),
+];
+
+impl ByteSize {
+    /// This many bytes.
+    pub const fn new(bytes: u64) -> Self {
+        Self(bytes)
+    }
+
+    /// This many mebibytes.
+    pub const fn mib(mib: u64) -> Self {
+        Self(mib << 20)
+    }
+
+    /// Bytes.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for ByteSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (name, unit) in &UNITS[..4] {
+            if self.0 >= *unit {
+                let hundredths = (u128::from(self.0) * 100 / u128::from(*unit)) as u64;
+                let text = format!("{}.{:02}", hundredths / 100, hundredths % 100);
+                return f.pad(&format!("{}{name}", text.trim_end_matches('0').trim_end_matches('.')));
+            }
+        }
+        f.pad(&format!("{}B", self.0))
+    }
+}
+
+impl FromStr for ByteSize {
+    type Err = TimeError;
+
+    fn from_str(text: &str) -> Result<Self, TimeError> {
+        let bad = || TimeError { what: "a size", text: text.to_owned(), hint: "such as 512KiB, 16MiB or 1GiB" };
+        let trimmed = text.trim();
+        let found = UNITS.iter().find_map(|(name, unit)| Some((trimmed.strip_suffix(name)?, *unit)));
+        let (number, unit) = found.unwrap_or((trimmed, 1));
+        let number: u64 = number.trim().parse().map_err(|_| bad())?;
+        number.checked_mul(unit).map(Self).ok_or_else(bad)
+    }
+}
+
+impl Serialize for ByteSize {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // Exact, so that what is written is what is read: display rounds.
+        match UNITS[..4].iter().find(|(_, unit)| self.0 >= *unit && self.0 % unit == 0) {
+            Some((name, unit)) => serializer.collect_str(&format_args!("{}{name}", self.0 / unit)),
+            None => serializer.collect_str(&format_args!("{}B", self.0)),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for ByteSize {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// A wall clock that moved otherwise than the steady clock beside it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClockAnomaly {
+    /// What the wall clock was expected to say.
+    pub expected: Timestamp,
+    /// What it said.
+    pub found: Timestamp,
+}
+
+/// Stamps commits: follows the wall clock, never steps back, and reports steps beyond the allowed skew.
+///
+/// A forward step is believed only after it is recorded; a backward step leaves commit times running on the steady
+/// clock until the wall clock has caught up. (Hybrid clocks: Kulkarni et al., *Logical Physical Clocks*, 2014.)
+#[derive(Debug, Clone)]
+pub struct HybridClock {
+    skew_max: Duration,
+    last: Timestamp,
+    anchor: Option<(Timestamp, Monotonic)>,
+}
+
+impl HybridClock {
+    /// A clock whose next stamp is at least `floor` (the last commit time found in the log).
+    pub fn new(floor: Timestamp, skew_max: Duration) -> Self {
+        Self { skew_max, last: floor, anchor: None }
+    }
+
+    /// The commit time for now, and the anomaly if the wall clock stepped since the last call.
+    pub fn stamp(&mut self, wall: Timestamp, steady: Monotonic) -> (Timestamp, Option<ClockAnomaly>) {
+        let anomaly = self.anchor.and_then(|(wall_then, steady_then)| {
+            let expected = wall_then.saturating_add(steady.since(steady_then));
+            let off = wall.since(expected).max(expected.since(wall));
+            (off > self.skew_max).then_some(ClockAnomaly { expected, found: wall })
+        });
+        let held = match self.anchor {
+            // The wall clock is behind what was given out: go on with the steady one.
+            Some((_, steady_then)) if wall < self.last => self.last.saturating_add(steady.since(steady_then)),
+            _ => wall,
+        };
+        self.last = self.last.max(held);
+        self.anchor = Some((wall, steady));
+        (self.last, anomaly)
+    }
+
+    /// The last stamp given out.
+    pub fn last(&self) -> Timestamp {
+        self.last
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_without_a_zone_is_refused() {
+        assert!("2026-03-01T14:06:23Z".parse::<Timestamp>().is_ok());
+        assert!("2026-03-01T14:06:23".parse::<Timestamp>().is_err());
+    }
+
+    #[test]
+    fn durations_are_written_as_people_do() {
+        for (text, millis) in [("200ms", 200), ("5s", 5_000), ("1h30m", 5_400_000), ("7d", 604_800_000)] {
+            let parsed: HumanDuration = text.parse().unwrap();
+            assert_eq!(parsed.get().as_millis(), millis);
+            assert_eq!(parsed.to_string().parse::<HumanDuration>().unwrap(), parsed, "{parsed}");
+        }
+        assert!("1mo".parse::<HumanDuration>().is_err());
+        assert!("-1s".parse::<HumanDuration>().is_err());
+    }
+
+    #[test]
+    fn sizes_read_back_as_written() {
+        for size in [0, 1, 1023, 1024, 4096, 16 << 20, (16 << 20) + 1, u64::MAX] {
+            let text = serde_json::to_string(&ByteSize::new(size)).unwrap();
+            assert_eq!(serde_json::from_str::<ByteSize>(&text).unwrap().get(), size, "{text}");
+        }
+        assert!("99999999TiB".parse::<ByteSize>().is_err());
+    }
+
+    #[test]
+    fn commit_times_never_step_back_and_steps_are_reported() {
+        let at = |seconds: i64| Timestamp::from_micros(seconds * 1_000_000);
+        let steady = |seconds: u64| Monotonic::new(Duration::from_secs(seconds));
+        let mut clock = HybridClock::new(at(0), Duration::from_secs(1));
+        assert_eq!(clock.stamp(at(100), steady(0)), (at(100), None));
+
+        let (stamp, anomaly) = clock.stamp(at(40), steady(10)); // two steps: 10 s on, 70 s back
+
+        assert_eq!(stamp, at(110), "the steady clock carries on");
+        assert_eq!(anomaly, Some(ClockAnomaly { expected: at(110), found: at(40) }));
+        assert_eq!(clock.stamp(at(45), steady(15)), (at(115), None));
+        assert_eq!(clock.stamp(at(200), steady(170)), (at(200), None), "the wall clock has caught up");
+    }
+}

@@ -1,0 +1,4 @@
+//! Under construction.
+pub(crate) fn run(_: &xshell::Shell) -> anyhow::Result<()> {
+    Ok(())
+}
