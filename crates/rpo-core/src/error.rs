@@ -113,7 +113,11 @@ impl Problems {
     /// Notes that `field` breaks `rule`, unless `holds`.
     pub fn require(&mut self, holds: bool, field: &str, value: impl fmt::Display, rule: impl fmt::Display) {
         if !holds {
-            self.0.push(Problem { field: field.to_owned(), value: value.to_string(), rule: rule.to_string() });
+            self.0.push(Problem {
+                field: field.to_owned(),
+                value: value.to_string(),
+                rule: rule.to_string(),
+            });
         }
     }
 

@@ -54,7 +54,11 @@ impl FromStr for Lsn {
     type Err = PositionError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let bad = || PositionError { what: "an LSN", text: text.to_owned(), hint: "a decimal number or HIGH/LOW in hex" };
+        let bad = || PositionError {
+            what: "an LSN",
+            text: text.to_owned(),
+            hint: "a decimal number or HIGH/LOW in hex",
+        };
         match text.split_once('/') {
             None => text.parse().map(Self).map_err(|_| bad()),
             Some((high, low)) => {
@@ -108,15 +112,34 @@ impl FromStr for Sequence {
     type Err = PositionError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let bad = |_| PositionError { what: "a sequence", text: text.to_owned(), hint: "a decimal number of commits" };
+        let bad = |_| PositionError {
+            what: "a sequence",
+            text: text.to_owned(),
+            hint: "a decimal number of commits",
+        };
         text.parse().map(Self).map_err(bad)
     }
 }
 
 /// A writer's generation in a stream; a larger one fences a smaller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(try_from = "u32", into = "u32")]
 pub struct Epoch(u32);
+
+impl TryFrom<u32> for Epoch {
+    type Error = PositionError;
+
+    fn try_from(number: u32) -> Result<Self, PositionError> {
+        let bad = || PositionError { what: "an epoch", text: number.to_string(), hint: "a number from 1" };
+        Self::new(number).ok_or_else(bad)
+    }
+}
+
+impl From<Epoch> for u32 {
+    fn from(epoch: Epoch) -> u32 {
+        epoch.0
+    }
+}
 
 impl Epoch {
     /// The first writer's generation. Zero is never used: a zeroed field is no epoch.
@@ -157,7 +180,8 @@ pub struct Position {
 
 impl Position {
     /// The beginning of a stream of our own.
-    pub const START: Position = Position { epoch: Epoch::FIRST, lsn: Lsn::ZERO, sequence: Some(Sequence::ZERO) };
+    pub const START: Position =
+        Position { epoch: Epoch::FIRST, lsn: Lsn::ZERO, sequence: Some(Sequence::ZERO) };
 }
 
 impl fmt::Display for Position {
@@ -196,6 +220,12 @@ mod tests {
         assert_eq!("42".parse::<Lsn>().unwrap(), Lsn::new(42));
         assert!("-1".parse::<Lsn>().is_err());
         assert!("1/2/3".parse::<Lsn>().is_err());
+    }
+
+    #[test]
+    fn a_zeroed_field_is_no_epoch() {
+        assert!(serde_json::from_str::<Epoch>("0").is_err());
+        assert_eq!(serde_json::from_str::<Epoch>("7").unwrap().get(), 7);
     }
 
     #[test]

@@ -62,14 +62,22 @@ impl FromStr for Timestamp {
     }
 }
 
+/// As text where people read it; in binary formats the number, which is shorter and holds every value.
 impl Serialize for Timestamp {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        if serializer.is_human_readable() {
+            serializer.collect_str(self)
+        } else {
+            self.0.serialize(serializer)
+        }
     }
 }
 
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if !deserializer.is_human_readable() {
+            return i64::deserialize(deserializer).map(Self);
+        }
         String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
@@ -109,7 +117,7 @@ pub struct TimeError {
     hint: &'static str,
 }
 
-/// A duration as people write it: `"200ms"`, `"5s"`, `"1h30m"`, `"7d"`.
+/// A duration as people write it: `"200ms"`, `"5s"`, `"1h30m"`, `"7d"`. Shown exactly to the microsecond.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct HumanDuration(Duration);
 
@@ -142,24 +150,30 @@ impl From<Duration> for HumanDuration {
 impl fmt::Display for HumanDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let micros = self.0.as_micros();
-        let whole_seconds = self.0.as_secs();
         let text = match micros {
             0 => "0s".to_owned(),
             1..1_000 => format!("{micros}us"),
             1_000..1_000_000 => decimal(micros, 1_000, "ms"),
             1_000_000..60_000_000 => decimal(micros, 1_000_000, "s"),
             _ => {
-                let parts = [("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)];
-                let mut rest = whole_seconds;
+                let parts = [
+                    ("d", 86_400_000_000),
+                    ("h", 3_600_000_000),
+                    ("m", 60_000_000),
+                    ("s", 1_000_000),
+                    ("ms", 1_000),
+                ];
+                let mut rest = micros;
                 let mut text = String::new();
-                for (unit, seconds) in parts {
-                    if rest >= seconds {
-                        text.push_str(&format!("{}{unit}", rest / seconds));
-                        rest %= seconds;
+                for (unit, length) in parts {
+                    if rest >= length {
+                        text.push_str(&format!("{}{unit}", rest / length));
+                        rest %= length;
                     }
                 }
-                let millis = self.0.subsec_millis();
-                if millis > 0 { text.push_str(&format!("{millis}ms")) }
+                if rest > 0 {
+                    text.push_str(&format!("{rest}us"))
+                }
                 text
             }
         };
@@ -167,9 +181,9 @@ impl fmt::Display for HumanDuration {
     }
 }
 
-/// `micros / unit` with up to three decimals, without trailing zeros.
+/// `micros / unit` with all its decimals, without trailing zeros.
 fn decimal(micros: u128, unit: u128, name: &str) -> String {
-    let text = format!("{}.{:03}", micros / unit, micros % unit * 1_000 / unit);
+    let text = format!("{}.{:06}", micros / unit, micros % unit * 1_000_000 / unit);
     format!("{}{name}", text.trim_end_matches('0').trim_end_matches('.'))
 }
 
@@ -177,7 +191,11 @@ impl FromStr for HumanDuration {
     type Err = TimeError;
 
     fn from_str(text: &str) -> Result<Self, TimeError> {
-        let bad = || TimeError { what: "a duration", text: text.to_owned(), hint: "such as 200ms, 5s, 1h30m or 7d" };
+        let bad = || TimeError {
+            what: "a duration",
+            text: text.to_owned(),
+            hint: "such as 200ms, 5s, 1h30m or 7d",
+        };
         let span: jiff::Span = text.parse().map_err(|_| bad())?;
         if span.get_years() != 0 || span.get_months() != 0 || span.is_negative() {
             return Err(bad()); // months differ in length: 30d says it exactly
@@ -187,14 +205,22 @@ impl FromStr for HumanDuration {
     }
 }
 
+/// As text where people read it; in binary formats as seconds and nanoseconds.
 impl Serialize for HumanDuration {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        if serializer.is_human_readable() {
+            serializer.collect_str(self)
+        } else {
+            self.0.serialize(serializer)
+        }
     }
 }
 
 impl<'de> Deserialize<'de> for HumanDuration {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if !deserializer.is_human_readable() {
+            return Duration::deserialize(deserializer).map(Self);
+        }
         String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
@@ -249,7 +275,8 @@ impl FromStr for ByteSize {
     type Err = TimeError;
 
     fn from_str(text: &str) -> Result<Self, TimeError> {
-        let bad = || TimeError { what: "a size", text: text.to_owned(), hint: "such as 512KiB, 16MiB or 1GiB" };
+        let bad =
+            || TimeError { what: "a size", text: text.to_owned(), hint: "such as 512KiB, 16MiB or 1GiB" };
         let trimmed = text.trim();
         let found = UNITS.iter().find_map(|(name, unit)| Some((trimmed.strip_suffix(name)?, *unit)));
         let (number, unit) = found.unwrap_or((trimmed, 1));
@@ -258,10 +285,14 @@ impl FromStr for ByteSize {
     }
 }
 
+/// As text where people read it; in binary formats the number of bytes.
 impl Serialize for ByteSize {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if !serializer.is_human_readable() {
+            return self.0.serialize(serializer);
+        }
         // Exact, so that what is written is what is read: display rounds.
-        match UNITS[..4].iter().find(|(_, unit)| self.0 >= *unit && self.0 % unit == 0) {
+        match UNITS[..4].iter().find(|(_, unit)| self.0 >= *unit && self.0.is_multiple_of(*unit)) {
             Some((name, unit)) => serializer.collect_str(&format_args!("{}{name}", self.0 / unit)),
             None => serializer.collect_str(&format_args!("{}B", self.0)),
         }
@@ -270,6 +301,9 @@ impl Serialize for ByteSize {
 
 impl<'de> Deserialize<'de> for ByteSize {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if !deserializer.is_human_readable() {
+            return u64::deserialize(deserializer).map(Self);
+        }
         String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
@@ -339,6 +373,12 @@ mod tests {
             let parsed: HumanDuration = text.parse().unwrap();
             assert_eq!(parsed.get().as_millis(), millis);
             assert_eq!(parsed.to_string().parse::<HumanDuration>().unwrap(), parsed, "{parsed}");
+        }
+        for micros in
+            [1, 999, 1_001, 999_999, 1_000_001, 59_999_999, 60_000_001, 86_400_000_000, 90_061_001_001]
+        {
+            let exact = HumanDuration::from(Duration::from_micros(micros));
+            assert_eq!(exact.to_string().parse::<HumanDuration>().unwrap(), exact, "{exact}");
         }
         assert!("1mo".parse::<HumanDuration>().is_err());
         assert!("-1s".parse::<HumanDuration>().is_err());

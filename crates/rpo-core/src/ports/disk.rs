@@ -90,6 +90,14 @@ pub trait Disk: Debug + Send + Sync {
     /// # Errors
     /// Of the operating system.
     fn free_bytes(&self, dir: &Path) -> io::Result<Option<u64>>;
+    /// Names the device that `path` lies on (`device 8:1`), if the system can tell: equal names share a fate.
+    ///
+    /// # Errors
+    /// `NotFound` if there is nothing at `path`.
+    fn device(&self, path: &Path) -> io::Result<Option<String>> {
+        let _ = path;
+        Ok(None)
+    }
 }
 
 /// An open file. Positions are given with each call, so a handle may be shared between threads.

@@ -102,9 +102,13 @@ impl EntryPath {
 
 impl Ord for EntryPath {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        const STEP: usize = 32;
         // `/` sorts before every other byte, so that a directory's contents come before `dir-2` and `dir.x`.
         let rank = |b: &u8| if *b == b'/' { 0u16 } else { u16::from(*b) + 1 };
-        self.0.iter().map(rank).cmp(other.0.iter().map(rank))
+        // Neighbours in a deep tree share kilobytes: pass over those in steps that the processor compares at once.
+        let (a, b) = (self.0.chunks_exact(STEP), other.0.chunks_exact(STEP));
+        let same = a.zip(b).take_while(|(a, b)| a == b).count() * STEP;
+        self.0[same..].iter().map(rank).cmp(other.0[same..].iter().map(rank))
     }
 }
 
@@ -254,10 +258,16 @@ mod tests {
 
     #[test]
     fn paths_sort_as_a_walk_visits_them() {
-        let mut paths: Vec<_> = ["a.b", "a", "a/z", "", "a-b", "a/b/c", "a/b"].map(|p| EntryPath::new(p).unwrap()).into();
+        let mut paths: Vec<_> =
+            ["a.b", "a", "a/z", "", "a-b", "a/b/c", "a/b"].map(|p| EntryPath::new(p).unwrap()).into();
         paths.sort();
-        let texts: Vec<_> = paths.iter().map(|p| String::from_utf8_lossy(p.as_bytes()).into_owned()).collect();
+        let texts: Vec<_> =
+            paths.iter().map(|p| String::from_utf8_lossy(p.as_bytes()).into_owned()).collect();
         assert_eq!(texts, ["", "a", "a/b", "a/b/c", "a/z", "a-b", "a.b"]);
+        for shared in [1, 31, 32, 33, 64, 100] {
+            let path = |end: &str| EntryPath::new("x".repeat(shared) + end).unwrap();
+            assert!(path("") < path("/a") && path("/a") < path("-") && path("-/z") < path("."), "{shared}");
+        }
     }
 
     #[test]

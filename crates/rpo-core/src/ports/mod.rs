@@ -14,11 +14,11 @@ pub use clock::Clock;
 pub use disk::{Access, Disk, DiskEntry, DiskFile, DiskLock, FileKind};
 pub use entropy::Entropy;
 pub use entry::{
-    Entry, EntryKind, EntryPath, EntryPathError, Extent, FileTime, Fingerprint, Metadata,
+    Entry, EntryKind, EntryPath, EntryPathError, Extent, FileTime, Fingerprint, Metadata, PATH_BYTES_MAX,
 };
 pub use gate::Gate;
 pub use restorer::{RestoreError, RestoreReport, Restorer, Validation};
 pub use source::{
-    Capture, CaptureReport, Captured, Change, Content, ContentReader, EntryStream, Skipped, Source, SourceError,
-    Stability,
+    Capture, CaptureReport, Captured, Change, Content, ContentReader, EntryStream, Skipped, Source,
+    SourceError, Stability,
 };
