@@ -74,6 +74,24 @@ pub enum StorageError {
 }
 
 impl StorageError {
+    /// A failure of `op` on `key` (or prefix) with what is to be done about it; `store` is a URL without credentials.
+    pub fn failed(
+        store: impl Into<String>,
+        op: &'static str,
+        key: impl std::fmt::Display,
+        kind: ErrorKind,
+        message: impl Into<String>,
+    ) -> Self {
+        Self::Failed {
+            store: store.into(),
+            op,
+            key: key.to_string(),
+            kind,
+            message: message.into(),
+            source: None,
+        }
+    }
+
     /// What to do about it.
     pub fn kind(&self) -> ErrorKind {
         match self {

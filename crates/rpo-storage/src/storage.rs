@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 use std::ops::Range;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -63,6 +64,13 @@ pub struct ListRequest {
     pub limit: Option<usize>,
 }
 
+impl ListRequest {
+    /// Everything that begins with `prefix`, from the first page on.
+    pub fn below(prefix: impl Into<String>) -> Self {
+        Self { prefix: prefix.into(), ..Self::default() }
+    }
+}
+
 /// Part of a listing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Page {
@@ -77,7 +85,7 @@ pub type ByteStream = Pin<Box<dyn Stream<Item = std::io::Result<Bytes>> + Send>>
 
 /// A store of immutable objects. Whatever a provider does, this text and the conformance suite are the contract.
 ///
-/// No method retries on its own: retrying is the [wrapper's](crate) work, under the rule that a lost answer is read back.
+/// No method retries on its own: retrying is the work of [`RetryStorage`](crate::RetryStorage), under the rule that a lost answer is read back.
 #[async_trait]
 pub trait Storage: Debug + Send + Sync + 'static {
     /// What this store can do. Anything else returns `Unsupported`, never a weaker imitation.
@@ -132,5 +140,37 @@ pub trait Storage: Debug + Send + Sync + 'static {
             });
         }
         self.read(key, 0..meta.len).await
+    }
+}
+
+/// A shared store is a store: wrappers take either.
+#[async_trait]
+impl<S: Storage + ?Sized> Storage for Arc<S> {
+    fn capabilities(&self) -> Capabilities {
+        (**self).capabilities()
+    }
+    fn identity(&self) -> StoreIdentity {
+        (**self).identity()
+    }
+    async fn create(&self, key: &Key, bytes: Bytes) -> Result<(), StorageError> {
+        (**self).create(key, bytes).await
+    }
+    async fn create_streaming(&self, key: &Key, parts: ByteStream) -> Result<(), StorageError> {
+        (**self).create_streaming(key, parts).await
+    }
+    async fn read(&self, key: &Key, range: Range<u64>) -> Result<Bytes, StorageError> {
+        (**self).read(key, range).await
+    }
+    async fn stat(&self, key: &Key) -> Result<ObjectMeta, StorageError> {
+        (**self).stat(key).await
+    }
+    async fn list(&self, request: ListRequest) -> Result<Page, StorageError> {
+        (**self).list(request).await
+    }
+    async fn delete(&self, key: &Key) -> Result<(), StorageError> {
+        (**self).delete(key).await
+    }
+    async fn read_all(&self, key: &Key, limit: u64) -> Result<Bytes, StorageError> {
+        (**self).read_all(key, limit).await
     }
 }
