@@ -1,0 +1,194 @@
+//! From a target to what will be done: pure, so that the plan can be shown, tested and refused before anything moves.
+
+use std::fmt;
+
+use rpo_core::target::{Bound, RestorePoint, Target};
+use rpo_core::{ByteSize, CheckpointId, Lsn, Position, Timestamp};
+use serde::Serialize;
+
+use crate::catalogue::Base;
+use crate::{Catalogue, Refusal};
+
+/// How a target is to be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlanOptions {
+    /// Replay the log after the base. Without it the newest checkpoint at or before the target is the result.
+    pub replay: bool,
+}
+
+impl Default for PlanOptions {
+    fn default() -> Self {
+        Self { replay: true }
+    }
+}
+
+/// A target that was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Located {
+    /// A checkpoint as it is.
+    Checkpoint(CheckpointId),
+    /// A commit boundary of the log.
+    Boundary(RestorePoint),
+}
+
+/// What of the log is applied after the base.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Replay {
+    /// First byte applied.
+    pub from: Position,
+    /// One past the last byte applied.
+    pub until: Position,
+    /// How many archived ranges are read.
+    pub ranges: usize,
+}
+
+/// What a restore will do, and what it will reach.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Plan {
+    /// What was asked for.
+    pub target: String,
+    /// The checkpoint it begins with; none begins with nothing.
+    pub base: Option<Base>,
+    /// What of the log is applied; none applies nothing.
+    pub replay: Option<Replay>,
+    /// Exactly what is reached.
+    pub reached: RestorePoint,
+    /// Bytes of log after the point reached, left out.
+    pub bytes_after: u64,
+    /// Commits after the point reached, left out; absent where they cannot be counted.
+    pub commits_after: Option<u64>,
+    /// Space needed for the content of the base, bytes.
+    pub bytes_needed: u64,
+    /// Expected duration in seconds; absent until a restore of this thing was measured.
+    pub estimate_seconds: Option<f64>,
+    /// What should be known about it.
+    pub notes: Vec<String>,
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "target    {}", self.target)?;
+        writeln!(f, "reaches   {}", self.reached)?;
+        match &self.base {
+            Some(base) => writeln!(
+                f,
+                "base      {} of {} ({} entries, {})",
+                base.id,
+                base.finished,
+                base.entries,
+                ByteSize::new(base.bytes)
+            )?,
+            None => writeln!(f, "base      none: from the beginning of the stream")?,
+        }
+        match &self.replay {
+            Some(replay) => writeln!(
+                f,
+                "replay    lsn {} .. {} ({}, {} ranges)",
+                replay.from.lsn,
+                replay.until.lsn,
+                ByteSize::new(replay.until.lsn.bytes_since(replay.from.lsn)),
+                replay.ranges
+            )?,
+            None => writeln!(f, "replay    nothing")?,
+        }
+        match self.commits_after {
+            Some(0) => writeln!(f, "leaves    nothing out")?,
+            Some(commits) => writeln!(f, "leaves    {commits} commits out that came later")?,
+            None => {}
+        }
+        writeln!(f, "estimate  {}", self.estimate_seconds.map_or("unknown: nothing was measured yet".into(), |s| format!("{s:.0} s")))?;
+        self.notes.iter().try_for_each(|note| writeln!(f, "note      {note}"))
+    }
+}
+
+impl Catalogue {
+    /// Turns what was found into what will be done.
+    ///
+    /// # Errors
+    /// The point cannot be reached; the refusal names the nearest that can.
+    pub fn plan(&self, target: &str, located: &Located, options: PlanOptions) -> Result<Plan, Refusal> {
+        match located {
+            Located::Checkpoint(id) => {
+                let base = self.bases().iter().find(|base| base.id == *id);
+                let base = base.ok_or_else(|| self.refuse(target, format!("there is no checkpoint {id}"), None))?;
+                Ok(self.as_it_is(target, base, Vec::new()))
+            }
+            Located::Boundary(reached) => self.plan_boundary(target, reached, options),
+        }
+    }
+
+    fn plan_boundary(&self, target: &str, reached: &RestorePoint, options: PlanOptions) -> Result<Plan, Refusal> {
+        let lost = |reason: String| self.refuse(target, reason, reached.position.map(|p| p.lsn));
+        let position = reached.position.ok_or_else(|| lost("it has no position in the log".into()))?;
+        if !options.replay {
+            let base = self.bases().iter().rfind(|b| b.position.is_some_and(|p| p.lsn <= position.lsn));
+            let base = base.ok_or_else(|| lost("without replay it takes a checkpoint at or before it, and there is none".into()))?;
+            let note = format!("without replay: the newest checkpoint at or before the target, not {position}");
+            return Ok(self.as_it_is(target, base, vec![note]));
+        }
+        let stretch = self.coverage().into_iter().find(|s| s.from.lsn <= position.lsn && position.lsn <= s.to.lsn);
+        let stretch = stretch.ok_or_else(|| lost("no copy of the log reaches it without a gap".into()))?;
+        let base = self
+            .base_at_or_before(position.lsn, stretch.from.lsn, false)
+            .ok_or_else(|| lost("there is no checkpoint before it that the log connects to".into()))?;
+        let from = base.and_then(|b| b.position).unwrap_or(stretch.from);
+        let ranges = self.ranges().iter().filter(|r| r.to.lsn > from.lsn && r.from.lsn < position.lsn).count();
+        let replay = (from.lsn < position.lsn).then_some(Replay { from, until: position, ranges });
+        Ok(Plan {
+            target: target.to_owned(),
+            base: base.cloned(),
+            replay,
+            reached: reached.clone(),
+            bytes_after: stretch.to.lsn.bytes_since(position.lsn),
+            commits_after: stretch.to.sequence.zip(position.sequence).map(|(to, at)| to.commits_since(at)),
+            bytes_needed: base.map_or(0, |b| b.bytes),
+            estimate_seconds: None,
+            notes: Vec::new(),
+        })
+    }
+
+    fn as_it_is(&self, target: &str, base: &Base, notes: Vec<String>) -> Plan {
+        let end = self.restorable().last().map(|s| s.to);
+        let after = end.zip(base.position);
+        Plan {
+            target: target.to_owned(),
+            base: Some(base.clone()),
+            replay: None,
+            reached: base.reached(),
+            bytes_after: after.map_or(0, |(end, at)| end.lsn.bytes_since(at.lsn)),
+            commits_after: after.and_then(|(end, at)| Some(end.sequence?.commits_since(at.sequence?))),
+            bytes_needed: base.bytes,
+            estimate_seconds: None,
+            notes,
+        }
+    }
+
+    /// A refusal that names the restorable points nearest to `lsn`, or the newest one.
+    pub(crate) fn refuse(&self, target: &str, reason: String, lsn: Option<Lsn>) -> Refusal {
+        let points = self.points();
+        let at = |p: &&RestorePoint| p.position.map(|p| p.lsn);
+        let (before, after) = match lsn {
+            Some(lsn) => (points.iter().rfind(|p| at(p) <= Some(lsn)), points.iter().find(|p| at(p) > Some(lsn))),
+            None => (points.last(), None),
+        };
+        Refusal { target: target.to_owned(), reason, nearest_before: before.cloned(), nearest_after: after.cloned() }
+    }
+
+    /// A refusal that names the restorable points nearest to `time`.
+    pub(crate) fn refuse_time(&self, target: &str, reason: String, time: Timestamp) -> Refusal {
+        let points = self.points();
+        let nearest_before = points.iter().filter(|p| p.time <= time).max_by_key(|p| p.time).cloned();
+        let nearest_after = points.iter().filter(|p| p.time > time).min_by_key(|p| p.time).cloned();
+        Refusal { target: target.to_owned(), reason, nearest_before, nearest_after }
+    }
+}
+
+/// The target as it is shown: with its bound where that says something.
+pub(crate) fn shown(target: &Target, bound: Bound) -> String {
+    match bound {
+        Bound::Inclusive => target.to_string(),
+        Bound::Exclusive => format!("{target} (exclusive)"),
+    }
+}
