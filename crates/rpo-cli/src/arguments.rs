@@ -1,0 +1,246 @@
+//! The command line: what can be asked for, with the help a person reads.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+use rpo::core::target::Target;
+use rpo::core::{CopyName, HumanDuration, PointName, SourceId};
+
+/// Protects data and says at every moment how much would be lost if a disk, a machine or a region vanished now.
+#[derive(Debug, Parser)]
+#[command(
+    name = "rpo",
+    version,
+    max_term_width = 110,
+    after_help = "\
+First steps:
+  rpo demo                                          see it protect, lose and restore
+  rpo protect ~/documents --to file:///mnt/nas/rpo  protect a directory
+  rpo status                                        how much would be lost now
+
+Exit codes: 0 done · 1 failed · 2 usage · 3 partial · 10 not found · 11 in use or fenced · 12 wrong key · 13 configuration
+20 breached · 21 not restorable · 22 damaged · 24 unknown · 25 warning or critical · 30 refused · 130 interrupted"
+)]
+pub(crate) struct Arguments {
+    /// The configuration file.
+    #[arg(long, short, global = true, env = "RPO_CONFIG", default_value = "rpo.toml", value_name = "FILE")]
+    pub(crate) config: PathBuf,
+    /// Print data instead of text: one JSON document, or JSON lines for long work.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Say less: no progress, no hints.
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// See it work: protect, lose and restore real data, with every promise checked
+    Demo(Demo),
+    /// Write a configuration if there is none, and create the repository in every copy that lacks it
+    Init(Init),
+    /// Protect one directory: write the configuration, create the repository, take the first checkpoint
+    Protect(Protect),
+    /// Say in plain words what the configuration promises, and refuse what it contradicts
+    Check(Check),
+    /// The daemon in the foreground: checkpoints, copies, the loss window; SIGTERM lets work in hand finish
+    Run(Run),
+    /// How much would be lost now, per system and failure domain
+    Status(Status),
+    /// What can be restored
+    #[command(visible_alias = "list-backups")]
+    Points(Points),
+    /// Take a checkpoint now
+    #[command(visible_alias = "backup")]
+    Checkpoint(Checkpoint),
+    /// Plan a restore and carry it out
+    #[command(visible_alias = "point-in-time-recovery")]
+    Restore(Restore),
+    /// Check that everything stored is there, or read and check every byte
+    Verify(Verify),
+    /// Name this moment: takes a checkpoint that can be restored by its name
+    Tag(Tag),
+    /// Print a completion script for a shell
+    Completions(Completions),
+    #[command(hide = true)]
+    DemoLedger(crate::demo::ledger::Arguments),
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  rpo demo\n  rpo demo --tree ~/documents\n  rpo demo --json | jq .checks"
+)]
+pub(crate) struct Demo {
+    /// The directory to checkpoint, lose and restore. It is only read. Default: this project's checkout, or the
+    /// current directory.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) tree: Option<PathBuf>,
+    /// Where to work; kept afterwards. Default: a temporary directory that is removed.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) work: Option<PathBuf>,
+    /// Seed of the load, to repeat a run.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  rpo init                                     create the repository of an existing rpo.toml\n  rpo init --to file:///mnt/nas/rpo --to s3://bucket/rpo?region=eu-west-1"
+)]
+pub(crate) struct Init {
+    /// Where copies are kept; the first is home. Only without a configuration file.
+    #[arg(long, value_name = "URL")]
+    pub(crate) to: Vec<String>,
+    #[command(flatten)]
+    pub(crate) secret: SecretFrom,
+}
+
+/// Where the passphrase comes from.
+#[derive(Debug, Args)]
+pub(crate) struct SecretFrom {
+    /// A file whose first line is the passphrase. Default: the environment variable RPO_PASSPHRASE.
+    #[arg(long, value_name = "FILE", conflicts_with = "no_encryption")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+    /// Store everything readable to anyone who can read the store.
+    #[arg(long)]
+    pub(crate) no_encryption: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  rpo protect ~/documents --to file:///mnt/nas/rpo\n  rpo protect /srv/data --name data --to file:///mnt/nas/rpo --to 's3://bucket/rpo?region=eu-west-1' --every 5m"
+)]
+pub(crate) struct Protect {
+    /// The directory.
+    pub(crate) directory: PathBuf,
+    /// Where copies are kept; the first is home.
+    #[arg(long, value_name = "URL", required = true)]
+    pub(crate) to: Vec<String>,
+    /// Its name. Default: made from the name of the directory.
+    #[arg(long)]
+    pub(crate) name: Option<SourceId>,
+    /// How often `rpo run` takes a checkpoint.
+    #[arg(long, default_value = "5m", value_name = "DURATION")]
+    pub(crate) every: HumanDuration,
+    /// Paths below the directory to leave out.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) exclude: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) secret: SecretFrom,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// Also open every copy: reachable, right repository, right key, honest about exclusive creates.
+    #[arg(long)]
+    pub(crate) open: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// Stop after the first round of checkpoints, copies and measurements.
+    #[arg(long)]
+    pub(crate) once: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    /// Only this system.
+    pub(crate) system: Option<SourceId>,
+    /// Exit with 20 if breached, 24 if unknown, 25 if warning or critical.
+    #[arg(long)]
+    pub(crate) exit_code: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Points {
+    /// Which system.
+    pub(crate) system: SourceId,
+    /// Ask this copy. Default: home, or the first that answers.
+    #[arg(long, value_name = "COPY")]
+    pub(crate) from: Option<CopyName>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Checkpoint {
+    /// Which system. Default: all.
+    pub(crate) system: Option<SourceId>,
+    /// Read and store everything's description anew instead of only what changed.
+    #[arg(long)]
+    pub(crate) full: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Targets:
+  latest                    the newest restorable state
+  2026-03-01T14:06:23Z      a time (also time:…)
+  checkpoint:docs@12        a checkpoint as it is
+  tag:before-upgrade        a named moment
+  seq:500  lsn:4096  txn:7  positions of a system with a log
+
+Examples:
+  rpo restore docs --to latest --into ./restored --plan
+  rpo restore docs --to 2026-03-01T14:06:23Z --into ./then
+  rpo restore docs --to latest --from far --into ./restored")]
+pub(crate) struct Restore {
+    /// Which system.
+    pub(crate) system: SourceId,
+    /// What to restore; see below.
+    #[arg(long, value_name = "TARGET", value_parser = target, default_value = "latest")]
+    pub(crate) to: Target,
+    /// Leave out the commit the target names.
+    #[arg(long)]
+    pub(crate) exclusive: bool,
+    /// Where to: an absent or empty directory.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) into: PathBuf,
+    /// Use this copy alone. Default: home, or the first that answers.
+    #[arg(long, value_name = "COPY")]
+    pub(crate) from: Option<CopyName>,
+    /// Only show what would be done.
+    #[arg(long, visible_alias = "dry-run")]
+    pub(crate) plan: bool,
+    /// Restore the newest checkpoint at or before the target, without replaying the log.
+    #[arg(long)]
+    pub(crate) no_replay: bool,
+}
+
+/// A target, or a bare time.
+fn target(text: &str) -> Result<Target, String> {
+    match text.parse::<Target>() {
+        Ok(target) => Ok(target),
+        Err(error) => text.parse().map(Target::Time).map_err(|_| error.to_string()),
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  rpo verify                       every object of every copy is there\n  rpo verify docs --read-data      every byte of docs in every copy\n  rpo verify --copy far --read-data"
+)]
+pub(crate) struct Verify {
+    /// Only this system.
+    pub(crate) system: Option<SourceId>,
+    /// Only this copy.
+    #[arg(long, value_name = "COPY")]
+    pub(crate) copy: Option<CopyName>,
+    /// Read and check every byte, instead of only names and lengths.
+    #[arg(long)]
+    pub(crate) read_data: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Tag {
+    /// Which system.
+    pub(crate) system: SourceId,
+    /// The name of this moment.
+    pub(crate) name: PointName,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Completions {
+    /// Which shell.
+    pub(crate) shell: Shell,
+}

@@ -1,0 +1,44 @@
+//! `rpo points SYSTEM`: what can be restored.
+
+use std::path::Path;
+
+use rpo::core::ByteSize;
+use rpo::ops;
+
+use super::site_read_only;
+use crate::arguments::Points;
+use crate::exit;
+use crate::output::{Output, table};
+
+pub(crate) async fn run(path: &Path, points: &Points, output: Output) -> anyhow::Result<u8> {
+    let site = site_read_only(path).await?;
+    let report = ops::points(&site, &points.system, points.from.as_ref()).await?;
+    output.result(&report, || {
+        if report.checkpoints.is_empty() && report.coverage.is_empty() {
+            return format!("nothing of {} can be restored from copy {} yet", report.system, report.copy);
+        }
+        let rows = report.checkpoints.iter().map(|base| {
+            let names: Vec<_> = base.names.iter().map(ToString::to_string).collect();
+            vec![
+                base.id.to_string(),
+                base.finished.to_string(),
+                base.entries.to_string(),
+                ByteSize::new(base.bytes).to_string(),
+                names.join(" "),
+            ]
+        });
+        let mut text = table(&["CHECKPOINT", "COMPLETE AT", "ENTRIES", "SIZE", "NAMES"], rows);
+        for stretch in &report.coverage {
+            text += &format!(
+                "\nevery commit from {} to {} ({} to {})",
+                stretch.first_time, stretch.last_time, stretch.from, stretch.to
+            );
+        }
+        for named in &report.named {
+            text += &format!("\n{named}");
+        }
+        text
+    })?;
+    output.next(format!("rpo restore {} --to latest --into DIR", report.system));
+    Ok(exit::OK)
+}

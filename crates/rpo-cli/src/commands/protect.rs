@@ -1,0 +1,59 @@
+//! `rpo protect DIR --to URL…`: configuration, repository, first checkpoint.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use rpo::config::{Config, SourceConfig, template};
+use rpo::core::SourceId;
+use rpo::{Site, SiteParts};
+
+use super::init::{absolute, copies, repository, write_new};
+use super::{Refused, checkpoint};
+use crate::arguments::{Checkpoint, Protect};
+use crate::exit;
+use crate::output::Output;
+
+pub(crate) async fn run(path: &Path, protect: Protect, output: Output) -> anyhow::Result<u8> {
+    let directory = absolute(&protect.directory);
+    if !directory.is_dir() {
+        return Err(Refused::new(exit::NOT_FOUND, format!("{} is not a directory", directory.display())));
+    }
+    let name = match protect.name {
+        Some(name) => name,
+        None => name_of(&directory)?,
+    };
+    let source =
+        SourceConfig::Directory { path: directory, exclude: protect.exclude, one_file_system: false };
+    let wanted = rpo::config::Protect { name: name.clone(), source, every: protect.every };
+    let text = template(&repository(&protect.secret), &copies(&protect.to)?, Some(&wanted));
+    // A configuration that cannot work is refused before anything is written.
+    let checked = Config::parse(&text, path)?;
+    checked.validate()?;
+    checked.secret()?;
+    write_new(path, &text)?;
+    output.say(format!("wrote {}", path.display()));
+    let config = Config::load(path)?;
+    Site::create(&config, &SiteParts::os()).await.with_context(|| {
+        format!("{} is written, the repository is not complete; next: mend it, then rpo init", path.display())
+    })?;
+    let code = checkpoint::run(path, &Checkpoint { system: Some(name), full: false }, output).await?;
+    output.say("keep the passphrase or key: without it nothing can be restored");
+    output.next("rpo check, then rpo run");
+    Ok(code)
+}
+
+/// A name made from the directory's: `My Documents` becomes `my-documents`.
+fn name_of(directory: &Path) -> anyhow::Result<SourceId> {
+    let last = directory.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
+    let mapped: String = last
+        .chars()
+        .map(|c| if c.is_ascii_lowercase() || c.is_ascii_digit() || c == '.' { c } else { '-' })
+        .collect();
+    let trimmed = mapped.trim_matches(['-', '.']);
+    SourceId::new(trimmed).map_err(|_| {
+        Refused::new(
+            exit::REFUSED,
+            format!("no name can be made from {}: give one with --name", directory.display()),
+        )
+    })
+}

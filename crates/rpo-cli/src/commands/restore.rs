@@ -1,0 +1,55 @@
+//! `rpo restore SYSTEM --to TARGET --into DIR`: plan, then restore.
+
+use std::path::Path;
+
+use rpo::core::ByteSize;
+use rpo::core::target::Bound;
+use rpo::ops::{self, RestoreRequest};
+
+use super::init::absolute;
+use super::{site_read_only, stop_on_signal};
+use crate::arguments::Restore;
+use crate::exit;
+use crate::output::Output;
+
+pub(crate) async fn run(path: &Path, restore: Restore, output: Output) -> anyhow::Result<u8> {
+    let site = site_read_only(path).await?;
+    let request = RestoreRequest {
+        system: restore.system,
+        target: restore.to,
+        bound: if restore.exclusive { Bound::Exclusive } else { Bound::Inclusive },
+        replay: !restore.no_replay,
+        from: restore.from,
+        into: absolute(&restore.into),
+    };
+    if restore.plan {
+        let plan = ops::plan(&site, &request).await?;
+        output.result(&plan, || plan.to_string())?;
+        return Ok(exit::OK);
+    }
+    let cancel = stop_on_signal()?;
+    let progress = output.progress();
+    let restored = ops::restore(&site, &request, &progress, &cancel).await;
+    progress.done();
+    let report = restored?;
+    output.result(&report, || {
+        let mut text = report.plan.to_string();
+        let outcome = &report.outcome;
+        text += &format!(
+            "restored  {} entries, {}, {} commits into {} in {:.1} s\n",
+            outcome.entries,
+            ByteSize::new(outcome.bytes),
+            outcome.commits,
+            report.into.display(),
+            report.seconds
+        );
+        for check in &outcome.checks {
+            text += &format!("checked   {check}\n");
+        }
+        for note in &outcome.approximated {
+            text += &format!("not exact {note}\n");
+        }
+        text
+    })?;
+    Ok(if report.outcome.approximated.is_empty() { exit::OK } else { exit::PARTIAL })
+}

@@ -1,0 +1,55 @@
+//! `rpo verify`: what is stored is there, and is what was stored.
+
+use std::path::Path;
+
+use rpo::core::ByteSize;
+use rpo::ops::{self, VerifyRequest};
+
+use super::{site_read_only, stop_on_signal};
+use crate::arguments::Verify;
+use crate::exit;
+use crate::output::Output;
+
+pub(crate) async fn run(path: &Path, verify: Verify, output: Output) -> anyhow::Result<u8> {
+    let site = site_read_only(path).await?;
+    let cancel = stop_on_signal()?;
+    let request = VerifyRequest { system: verify.system, copy: verify.copy, read_data: verify.read_data };
+    let progress = output.progress();
+    let verified = ops::verify(&site, &request, &progress, &cancel).await;
+    progress.done();
+    let outcome = verified?;
+    output.result(&outcome, || {
+        let mut lines = Vec::new();
+        for copy in &outcome.copies {
+            match &copy.trouble {
+                Some(trouble) => lines.push(format!("copy {}: {trouble}", copy.copy)),
+                None => lines.push(format!(
+                    "copy {}: {} checkpoints, {} packs, {} read, {} damaged",
+                    copy.copy,
+                    copy.checkpoints,
+                    copy.packs,
+                    ByteSize::new(copy.read_bytes),
+                    copy.damaged.len()
+                )),
+            }
+            for damaged in &copy.damaged {
+                lines.push(format!("  {}: {}", damaged.object, damaged.what));
+                lines.extend(
+                    damaged
+                        .affected
+                        .iter()
+                        .map(|file| format!("    lost: {} of {}", file.path, file.checkpoint)),
+                );
+                let named = damaged.affected.len() as u64;
+                if damaged.affected_count > named {
+                    lines.push(format!("    lost: {} more", damaged.affected_count - named));
+                }
+            }
+        }
+        lines.join("\n")
+    })?;
+    if !outcome.is_sound() {
+        return Ok(exit::DAMAGED);
+    }
+    Ok(if outcome.copies.iter().any(|copy| copy.trouble.is_some()) { exit::PARTIAL } else { exit::OK })
+}

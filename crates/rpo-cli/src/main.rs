@@ -1,0 +1,95 @@
+//! The `rpo` command: protect data, see what would be lost now, restore it.
+
+mod arguments;
+mod commands;
+mod demo;
+mod exit;
+mod output;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use rpo::core::ErrorKind;
+
+use crate::arguments::{Arguments, Command};
+use crate::output::Output;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let output = Output { json: arguments.json, quiet: arguments.quiet };
+    let filter = tracing_subscriber::EnvFilter::try_from_env("RPO_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(if arguments.quiet { "error" } else { "warn" }));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(output, &anyhow::Error::from(error).context("the runtime cannot start")),
+    };
+    match runtime.block_on(run(arguments, output)) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => failed(output, &error),
+    }
+}
+
+async fn run(arguments: Arguments, output: Output) -> anyhow::Result<u8> {
+    let config = arguments.config;
+    match arguments.command {
+        Command::Demo(demo) => demo::run(&demo, output).await,
+        Command::DemoLedger(ledger) => demo::ledger::run(ledger).await.map(|()| exit::OK),
+        Command::Init(init) => commands::init::run(&config, init, output).await,
+        Command::Protect(protect) => commands::protect::run(&config, protect, output).await,
+        Command::Check(check) => commands::check::run(&config, &check, output).await,
+        Command::Run(run) => commands::run::run(&config, &run, output).await,
+        Command::Status(status) => commands::status::run(&config, &status, output).await,
+        Command::Points(points) => commands::points::run(&config, &points, output).await,
+        Command::Checkpoint(checkpoint) => commands::checkpoint::run(&config, &checkpoint, output).await,
+        Command::Restore(restore) => commands::restore::run(&config, restore, output).await,
+        Command::Verify(verify) => commands::verify::run(&config, verify, output).await,
+        Command::Tag(tag) => commands::tag::run(&config, &tag, output).await,
+        Command::Completions(completions) => Ok(commands::completions::run(&completions)),
+    }
+}
+
+/// Tells what failed: one line for people, one JSON line for programs, both on stderr.
+fn failed(output: Output, error: &anyhow::Error) -> ExitCode {
+    let (code, kind) = code_of(error);
+    let message = message_of(error);
+    if output.json {
+        let line = serde_json::json!({ "message-type": "error", "code": code, "kind": kind, "message": message });
+        eprintln!("{line}");
+    } else {
+        eprintln!("error: {message}");
+    }
+    ExitCode::from(code)
+}
+
+/// The error and its causes, each said once: many errors name their cause themselves.
+fn message_of(error: &anyhow::Error) -> String {
+    let mut message = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !message.contains(&cause) {
+            message += &format!(": {cause}");
+        }
+    }
+    message
+}
+
+fn code_of(error: &anyhow::Error) -> (u8, Option<ErrorKind>) {
+    for cause in error.chain() {
+        if let Some(error) = cause.downcast_ref::<rpo::Error>() {
+            let code = match error {
+                _ if error.is_config() => exit::CONFIG,
+                rpo::Error::Recovery(rpo::recovery::RecoveryError::Refused(_)) => exit::NOT_RESTORABLE,
+                _ => exit::of_kind(error.kind()),
+            };
+            return (code, Some(error.kind()));
+        }
+        if let Some(error) = cause.downcast_ref::<rpo::config::ConfigFileError>() {
+            let code = if error.kind() == ErrorKind::Invalid { exit::CONFIG } else { exit::of_kind(error.kind()) };
+            return (code, Some(error.kind()));
+        }
+        if let Some(refused) = cause.downcast_ref::<commands::Refused>() {
+            return (refused.code, None);
+        }
+    }
+    (exit::FAILED, None)
+}

@@ -1,0 +1,459 @@
+//! A small bank that loses nothing it was told to keep: how a program embeds `rpo`.
+//!
+//! Every transfer is one commit of a write-ahead log. The log is shipped to copies elsewhere, the bank's state is
+//! checkpointed into them, and the manager says at every moment how much would be lost if this place vanished now. The
+//! program can be killed at any moment and started again; if its directory is gone, any copy brings it back.
+//!
+//! ```text
+//! export RPO_PASSPHRASE=…
+//! cargo run -p rpo --example ledger -- run --dir /tmp/bank --copy here=file:///tmp/eu@eu --copy far=file:///tmp/us@us
+//! cargo run -p rpo --example ledger -- restore --from file:///tmp/us --target latest --into /tmp/bank2/state.json
+//! cargo run -p rpo --example ledger -- run --takeover --dir /tmp/bank2 --copy far=file:///tmp/us@us
+//! ```
+//!
+//! - `ledger/bank.rs` is the program itself: it knows nothing of `rpo`.
+//! - `ledger/state.rs` is all that it has to bring along: a `Source` (its state, for checkpoints) and a `Restorer` (its
+//!   state back, from a checkpoint and the log).
+//! - This file wires them: see [`Ledger::open`] first, then [`Ledger::transfer`].
+#![allow(unreachable_pub)] // this file is also a module of the `rpo` command, for its demo
+
+#[path = "ledger/bank.rs"]
+mod bank;
+#[path = "ledger/state.rs"]
+mod state;
+
+use std::io::{BufRead as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use rpo::checkpoint::{Cancel, CheckpointOptions, Checkpointer, NoProgress};
+use rpo::config::{Config, CopyConfig, DaemonConfig};
+use rpo::core::frame::CommitDraft;
+use rpo::core::objective::{AckLevel, Domain, Objective, RpoByDomain};
+use rpo::core::target::{Bound, RestorePoint, Target};
+use rpo::core::window::EpochStart;
+use rpo::core::{
+    ByteSize, Epoch, ErrorKind, HumanDuration, LogEntry, PointName, Position, SourceId, StreamId, Timestamp, TransactionId,
+};
+use rpo::manager::{Here, Manager, ManagerParts, StreamSystem};
+use rpo::recovery::{PlanOptions, Recovery};
+use rpo::replication::{Archive, Copies, Fork, Start, SyncPolicy, TakeoverOptions, take_over};
+use rpo::report::DomainReport;
+use rpo::wal::{Appended, Drive, Log, LogParts, OpenAs, Ticket, WalConfig, WalError, replay_dir};
+use rpo::{Site, SiteParts};
+use serde::Serialize;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use bank::{Bank, OPENING_BALANCE, Transfer};
+use state::{LedgerRestorer, LedgerSource, Shared, State};
+
+/// What the bank is called in the copies: its log and its checkpoints.
+const NAME: &str = "ledger";
+
+/// One transfer in so many waits until it would survive the loss of this whole region; the others until it is on disk here.
+const PROTECT_ONE_IN: u64 = 10;
+
+/// A small bank that loses nothing it was told to keep.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Book transfers until told to stop; one JSON line per fact on stdout, commands (`tag NAME`, `stop`) on stdin
+    Run(Run),
+    /// Restore the bank from one copy into a file
+    Restore(Restore),
+    /// Check the books of a restored bank
+    Audit {
+        /// What `restore` wrote.
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct Run {
+    /// Where the bank lives: its log, and its state if it was restored.
+    #[arg(long)]
+    dir: PathBuf,
+    /// A copy, as `NAME=URL@REGION`; the first is home, and its region is where the bank runs.
+    #[arg(long = "copy", required = true, value_parser = copy)]
+    copies: Vec<CopyConfig>,
+    /// Seed of the transfers.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Accounts of a new bank.
+    #[arg(long, default_value_t = 100)]
+    accounts: u32,
+    /// Tellers that book at the same time.
+    #[arg(long, default_value_t = 8)]
+    writers: u32,
+    /// How much may be lost with this machine or region; the log is shipped four times as often.
+    #[arg(long, default_value = "2s")]
+    rpo: HumanDuration,
+    /// Time between two checkpoints of the whole bank.
+    #[arg(long, default_value = "2s")]
+    checkpoint_every: HumanDuration,
+    /// Time between two reports.
+    #[arg(long, default_value = "50ms")]
+    report_every: HumanDuration,
+    /// Take the stream over from whoever wrote it before: for a directory that was restored.
+    #[arg(long)]
+    takeover: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct Restore {
+    /// The copy to restore from; no other is asked.
+    #[arg(long, value_name = "URL")]
+    from: String,
+    /// `latest`, `time:2026-03-01T14:06:23Z`, `tag:NAME`, `seq:N`, `lsn:N`, `txn:N`, `checkpoint:ledger@N`.
+    #[arg(long, default_value = "latest")]
+    target: Target,
+    /// Leave out the commit the target names.
+    #[arg(long)]
+    exclusive: bool,
+    /// The file to write; it must not exist.
+    #[arg(long, value_name = "FILE")]
+    into: PathBuf,
+    /// Accounts the bank began with, for targets before its first checkpoint.
+    #[arg(long, default_value_t = 100)]
+    accounts: u32,
+}
+
+/// What is told on stdout, one JSON line each: `{"ack":{…}}`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Fact {
+    /// The bank is open and stands here.
+    Opened { epoch: Epoch, position: Option<Position>, taken_over: bool },
+    /// A client was told that its transfer is done, at the level it asked for.
+    Ack { #[serde(flatten)] transfer: Transfer, seq: u64, lsn: u64, time: Timestamp, level: String },
+    /// How much would be lost now.
+    Report { head: Option<Position>, machine: Option<DomainReport>, region: Option<DomainReport> },
+    /// A moment got a name.
+    Tagged { name: PointName, seq: u64, lsn: u64, time: Timestamp },
+    /// Everything is shipped and closed.
+    Stopped { position: Position },
+    /// A restore is in place.
+    Restored { target: String, reached: RestorePoint, position: Option<Position>, checks: Vec<String> },
+    /// What an audit found.
+    Audit { transfers: usize, balances: i64, expected: i64, ids: Vec<u64>, wrong: Vec<String> },
+}
+
+/// Tells one fact. A reader that went away is an error: nobody would know what was acknowledged.
+fn tell(fact: &Fact) -> anyhow::Result<()> {
+    let mut line = serde_json::to_vec(fact)?;
+    line.push(b'\n');
+    let mut out = std::io::stdout().lock();
+    out.write_all(&line).and_then(|()| out.flush()).context("nobody listens")
+}
+
+/// `NAME=URL@REGION`.
+fn copy(text: &str) -> anyhow::Result<CopyConfig> {
+    let (name, rest) = text.split_once('=').context("write NAME=URL@REGION")?;
+    let (url, region) = rest.rsplit_once('@').context("the region is missing: write NAME=URL@REGION")?;
+    let region = Some(region.to_owned());
+    Ok(CopyConfig { name: name.parse()?, url: url.to_owned(), role: None, machine: None, region })
+}
+
+/// Carries a command out.
+///
+/// # Errors
+/// Whatever stopped it.
+pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    match arguments.command {
+        Command::Run(run) => serve(run).await,
+        Command::Restore(restore) => bring_back(restore).await,
+        Command::Audit { file } => audit(&file),
+    }
+}
+
+/// The running bank: its books, the log they are written to, and the manager that gets the log to the copies.
+struct Ledger {
+    books: Shared,
+    log: Log,
+    manager: Manager,
+    name: SourceId,
+}
+
+impl Ledger {
+    /// Opens the copies, then the log, then the books as the log tells them, then begins to protect them.
+    async fn open(run: &Run) -> anyhow::Result<Self> {
+        let (name, stream) = (SourceId::new(NAME)?, StreamId::new(NAME)?);
+        std::fs::create_dir_all(&run.dir).with_context(|| run.dir.display().to_string())?;
+
+        // The copies: created where they are missing, locked with the passphrase in RPO_PASSPHRASE.
+        let here = run.copies[0].region.clone().unwrap_or_default();
+        let daemon = DaemonConfig { region: here.clone(), ..DaemonConfig::default() };
+        let machine = daemon.machine.clone();
+        let config = Config { copies: run.copies.clone(), daemon, ..Config::default() };
+        let parts = SiteParts::os();
+        Site::create(&config, &parts).await?;
+        let site = Site::open(config, parts.clone()).await?;
+
+        // The log and the books. Whoever finds a restored state has to take the stream over first: the old writer may live.
+        let (log_dir, restored) = (run.dir.join("log"), run.dir.join("state.json"));
+        let mut books = State { bank: Bank::open(run.accounts), position: Some(Position::START) };
+        let (mut open_as, mut start) = (OpenAs::Continue, Start::Continue);
+        if restored.exists() {
+            books = state::load(&restored)?;
+            let at = books.position.context("the restored bank has no position")?;
+            if replay_dir(&parts.disk, &log_dir).is_err() {
+                if !run.takeover {
+                    bail!("{} was restored: begin a new epoch with --takeover", run.dir.display());
+                }
+                let copies = Copies::new(site.specs(), SyncPolicy::default())?;
+                let note = "the ledger was restored elsewhere".to_owned();
+                let options = TakeoverOptions { note, fork: Fork::At(at), ..TakeoverOptions::default() };
+                let taken = take_over(&copies, &stream, &options, &*parts.clock, &*parts.entropy).await?;
+                let (epoch, parent) = (taken.epoch, Some(taken.parent.epoch));
+                open_as = OpenAs::Takeover { epoch, at: taken.start(), parent };
+                start = Start::After(taken);
+            }
+        }
+        let mut wal = WalConfig::zero_loss();
+        wal.segment_bytes = ByteSize::mib(4);
+        let (log, _report) = Log::open(&log_dir, wal, LogParts::os(), Drive::Thread, open_as)?;
+        replay(&mut books, &log)?;
+
+        // The manager: ships the log, checkpoints the books, measures what would be lost.
+        let taken_over = matches!(start, Start::After(_));
+        tell(&Fact::Opened { epoch: log.head().epoch, position: books.position, taken_over })?;
+        let books = Shared::new(books);
+        let most = RpoByDomain { machine: Some(run.rpo), region: Some(run.rpo), ..RpoByDomain::default() };
+        let system = StreamSystem {
+            name: name.clone(),
+            log: log.clone(),
+            start,
+            epochs: epochs(&site, &stream).await?,
+            stream,
+            state: Some(Arc::new(LedgerSource::new(books.clone(), log.clone()))),
+            checkpointer: Checkpointer::new(site.home()?.clone(), CheckpointOptions::default()),
+            checkpoint_every: run.checkpoint_every.get(),
+            ship_every: None, // follows the objective
+            objective: Some(Objective::custom(most)),
+        };
+        let manager_parts = ManagerParts {
+            clock: parts.clock,
+            entropy: parts.entropy,
+            disk: parts.disk,
+            state_dir: run.dir.join("rpo"),
+            sample_every: run.report_every.get(),
+        };
+        let here = Here { machine, region: here };
+        let manager = Manager::builder(manager_parts, here, site.specs()).stream(system).start().await?;
+        Ok(Self { books, log, manager, name })
+    }
+
+    /// Books one transfer and returns when it reached `level`: the promise that a client gets.
+    async fn transfer(&self, random: &mut Random, level: AckLevel) -> anyhow::Result<Fact> {
+        let (transfer, ticket) = loop {
+            match self.accept(random)? {
+                Ok(accepted) => break accepted,
+                // Certainly not in the log: it waits for room.
+                Err(error) if matches!(error.kind(), ErrorKind::Retry | ErrorKind::NoSpace) => {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        };
+        let Appended { lsn, end, time } = self.durable(&ticket).await?;
+        if let AckLevel::Protected(domain) = level {
+            self.manager.wait_protected(&self.name, end, domain).await?;
+        }
+        let seq = end.sequence.map_or(0, |sequence| sequence.get());
+        Ok(Fact::Ack { transfer, seq, lsn: lsn.get(), time, level: level.to_string() })
+    }
+
+    /// Books and log are changed under one lock, so that a checkpoint always sees both at the same point.
+    fn accept(&self, random: &mut Random) -> anyhow::Result<Result<(Transfer, Ticket), WalError>> {
+        self.books.with(|state| {
+            let accounts = state.bank.balances().len() as u64;
+            let from = random.below(accounts) as u32;
+            let to = (u64::from(from) + 1 + random.below(accounts - 1)) % accounts;
+            let amount = 1 + random.below(50) as i64;
+            let transfer = Transfer { id: state.bank.next_id(), from, to: to as u32, amount };
+            state.bank.check(&transfer)?;
+            let draft = CommitDraft::one(serde_json::to_vec(&transfer)?).with_transaction(TransactionId(transfer.id));
+            Ok(match self.log.submit(draft) {
+                Ok(ticket) => {
+                    state.bank.book(transfer.clone())?;
+                    state.position = Some(ticket.end());
+                    Ok((transfer, ticket))
+                }
+                Err(error) => Err(error),
+            })
+        })
+    }
+
+    async fn durable(&self, ticket: &Ticket) -> anyhow::Result<Appended> {
+        loop {
+            self.log.durable_past(ticket.lsn()).await?;
+            if let Some(outcome) = ticket.poll() {
+                return Ok(outcome?);
+            }
+        }
+    }
+}
+
+/// Books what the log holds after the point where `books` stand.
+fn replay(books: &mut State, log: &Log) -> anyhow::Result<()> {
+    let from = books.position.unwrap_or(Position::START).lsn;
+    for entry in log.replay(from) {
+        if let LogEntry::Commit(commit) = entry? {
+            for record in &commit.records {
+                books.bank.book(serde_json::from_slice(&record.payload)?)?;
+            }
+            books.position = Some(commit.position());
+        }
+    }
+    Ok(())
+}
+
+/// How the epochs of the stream follow each other, as the copies tell; nothing yet for a new stream.
+async fn epochs(site: &Site, stream: &StreamId) -> anyhow::Result<Vec<EpochStart>> {
+    match Archive::new(site.specs(), stream.clone())?.coverage().await {
+        Ok(coverage) => {
+            let legs = coverage.current().legs.iter();
+            Ok(legs.map(|leg| EpochStart { epoch: leg.epoch, fork: leg.parent.map(|parent| parent.fork) }).collect())
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Books under load until told to stop, or until the writer may write no more.
+async fn serve(run: Run) -> anyhow::Result<()> {
+    let ledger = Arc::new(Ledger::open(&run).await?);
+    let (stop, stopping) = watch::channel(false);
+    let mut tasks = JoinSet::new();
+    for number in 0..run.writers {
+        let random = Random(run.seed.wrapping_mul(1_000_003).wrapping_add(number.into()));
+        tasks.spawn(book(ledger.clone(), random, stopping.clone()));
+    }
+    tasks.spawn(report(ledger.clone(), stopping.clone()));
+    let mut commands = commands();
+    loop {
+        tokio::select! {
+            Some(ended) = tasks.join_next() => ended??, // only an error ends a task before it is told to
+            Some(command) = commands.recv() => match command.split_once(' ') {
+                Some(("tag", name)) => {
+                    let (log, name) = (ledger.log.clone(), PointName::new(name)?);
+                    let tag = name.clone();
+                    let Appended { end, lsn, time } = tokio::task::spawn_blocking(move || log.tag(tag)).await??;
+                    let seq = end.sequence.map_or(0, |sequence| sequence.get());
+                    tell(&Fact::Tagged { name, seq, lsn: lsn.get(), time })?;
+                }
+                None if command == "stop" => break,
+                _ => bail!("`{command}` is no command: write `tag NAME` or `stop`"),
+            },
+        }
+    }
+    // Whoever still waits for protection gets it: the log is shipped until everybody is served.
+    stop.send_replace(true);
+    while let Some(ended) = tasks.join_next().await {
+        ended??;
+    }
+    ledger.manager.stop().await?;
+    let position = ledger.log.head();
+    ledger.log.clone().close()?;
+    tell(&Fact::Stopped { position })
+}
+
+/// One teller: books, waits for the promise, tells the client, again.
+async fn book(ledger: Arc<Ledger>, mut random: Random, stopping: watch::Receiver<bool>) -> anyhow::Result<()> {
+    while !*stopping.borrow() {
+        let important = random.below(PROTECT_ONE_IN) == 0;
+        let level = if important { AckLevel::Protected(Domain::Region) } else { AckLevel::Durable };
+        tell(&ledger.transfer(&mut random, level).await?)?;
+    }
+    Ok(())
+}
+
+/// Tells every report of the manager.
+async fn report(ledger: Arc<Ledger>, mut stopping: watch::Receiver<bool>) -> anyhow::Result<()> {
+    let mut reports = ledger.manager.reports();
+    loop {
+        tokio::select! {
+            changed = reports.changed() => changed?,
+            _ = stopping.wait_for(|stop| *stop) => return Ok(()),
+        }
+        let report = reports.borrow_and_update().clone();
+        let Some(system) = report.and_then(|report| report.systems.into_iter().next()) else { continue };
+        let [machine, region] = [Domain::Machine, Domain::Region].map(|domain| system.domain(domain).cloned());
+        tell(&Fact::Report { head: system.head, machine, region })?;
+    }
+}
+
+/// Lines of stdin. Its end is no command: the bank goes on.
+fn commands() -> mpsc::UnboundedReceiver<String> {
+    let (send, receive) = mpsc::unbounded_channel();
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lock().lines().map_while(Result::ok) {
+            if send.send(line.trim().to_owned()).is_err() {
+                return;
+            }
+        }
+    });
+    receive
+}
+
+/// Restores the bank from one copy: nothing else is needed but the passphrase.
+async fn bring_back(restore: Restore) -> anyhow::Result<()> {
+    let (name, stream) = (SourceId::new(NAME)?, StreamId::new(NAME)?);
+    let copy = CopyConfig { name: "copy".parse()?, url: restore.from, role: None, machine: None, region: None };
+    let config = Config { copies: vec![copy], ..Config::default() };
+    let site = Site::open(config, SiteParts::os()).await?;
+    let (_, repository) = site.copy(None)?;
+
+    let recovery = Recovery::load(repository, &name, Some(&stream)).await?;
+    let bound = if restore.exclusive { Bound::Exclusive } else { Bound::Inclusive };
+    let plan = recovery.plan(&restore.target, bound, PlanOptions::default()).await?;
+    let restorer = Arc::new(LedgerRestorer::new(restore.into, restore.accounts));
+    let outcome = recovery.execute(&plan, restorer, &NoProgress, &Cancel::new()).await?;
+    let (target, reached) = (plan.target, plan.reached);
+    tell(&Fact::Restored { target, reached, position: outcome.position, checks: outcome.checks })
+}
+
+/// Checks the books of a restored bank.
+fn audit(file: &Path) -> anyhow::Result<()> {
+    let State { bank, .. } = state::load(file)?;
+    let wrong: Vec<_> =
+        bank.audit().into_iter().filter_map(|(rule, wrong)| Some(format!("{rule}: {}", wrong?))).collect();
+    let ids: Vec<_> = bank.journal().map(|transfer| transfer.id).collect();
+    let expected = OPENING_BALANCE * bank.balances().len() as i64;
+    let is_wrong = !wrong.is_empty();
+    tell(&Fact::Audit { transfers: ids.len(), balances: bank.balances().iter().sum(), expected, ids, wrong })?;
+    if is_wrong { bail!("the books are wrong") } else { Ok(()) }
+}
+
+/// The transfers of a run follow from its seed (splitmix64).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % limit.max(1)
+    }
+}
+
+#[derive(Debug, clap::Parser)]
+struct Program {
+    #[command(flatten)]
+    arguments: Arguments,
+}
+
+#[allow(dead_code)] // as a module it has no need of it
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    run(<Program as clap::Parser>::parse().arguments).await
+}

@@ -1,0 +1,120 @@
+//! Reading the file: errors say where, and name the nearest known key.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rpo_core::{ConfigError, ErrorKind};
+
+use super::Config;
+
+/// Why the configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigFileError {
+    /// The file cannot be read.
+    #[error("{}: cannot be read: {source}; next: rpo init writes one", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The text makes no sense.
+    #[error("{}, line {line}: {message}", .path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Line, from 1.
+        line: usize,
+        /// What is wrong, and the nearest thing that would be right.
+        message: String,
+    },
+    /// The values break rules.
+    #[error("{}: {source}", .path.display())]
+    Rules {
+        /// The file.
+        path: PathBuf,
+        /// All broken rules.
+        source: ConfigError,
+    },
+    /// The secret cannot be had.
+    #[error("{from}: {why}")]
+    Secret {
+        /// The key that says where it comes from.
+        from: String,
+        /// What is wrong and what to do next.
+        why: String,
+    },
+}
+
+impl ConfigFileError {
+    /// What to do about it.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => ErrorKind::NotFound,
+            Self::Secret { .. } => ErrorKind::Key,
+            _ => ErrorKind::Invalid,
+        }
+    }
+}
+
+impl Config {
+    /// Reads and checks the file. Relative paths in it are taken from the folder it stands in.
+    ///
+    /// # Errors
+    /// The file cannot be read, makes no sense, or breaks rules (all are named).
+    pub fn load(path: &Path) -> Result<Self, ConfigFileError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigFileError::Read { path: path.into(), source })?;
+        let mut config = Self::parse(&text, path)?;
+        if let Some(folder) = path.parent() {
+            config.resolve_paths(folder);
+        }
+        config.validate().map_err(|source| ConfigFileError::Rules { path: path.into(), source })?;
+        Ok(config)
+    }
+
+    /// Reads the text of a file; `path` is for messages only. Nothing is checked beyond the grammar.
+    ///
+    /// # Errors
+    /// The text makes no sense.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigFileError> {
+        toml::from_str(text).map_err(|error| {
+            let at = error.span().map_or(0, |span| span.start.min(text.len()));
+            let line = text.as_bytes()[..at].iter().filter(|b| **b == b'\n').count() + 1;
+            ConfigFileError::Parse { path: path.into(), line, message: with_suggestion(error.message()) }
+        })
+    }
+
+    fn resolve_paths(&mut self, folder: &Path) {
+        let resolve = |path: &mut PathBuf| {
+            if path.is_relative() {
+                *path = folder.join(&path);
+            }
+        };
+        resolve(&mut self.daemon.state_dir);
+        self.repository.passphrase_file.iter_mut().for_each(resolve);
+        self.repository.key_file.iter_mut().for_each(resolve);
+        for system in &mut self.systems {
+            let super::SourceConfig::Directory { path, .. } = &mut system.source;
+            resolve(path);
+        }
+    }
+}
+
+/// Adds the nearest known name to serde's "unknown field `x`, expected one of `a`, `b`".
+fn with_suggestion(message: &str) -> String {
+    let names: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
+    let is_unknown = message.starts_with("unknown field") || message.starts_with("unknown variant");
+    let Some((wrong, known)) = names.split_first().filter(|_| is_unknown) else {
+        return message.to_owned();
+    };
+    let nearest =
+        known.iter().max_by(|a, b| strsim::jaro_winkler(wrong, a).total_cmp(&strsim::jaro_winkler(wrong, b)));
+    match nearest {
+        Some(nearest) if strsim::jaro_winkler(wrong, nearest) > 0.7 => {
+            format!("{message}; did you mean `{nearest}`?")
+        }
+        _ => message.to_owned(),
+    }
+}

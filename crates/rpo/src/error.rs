@@ -1,0 +1,123 @@
+//! Why something the manager was asked for failed.
+
+use rpo_core::{CopyName, ErrorKind, SourceId};
+
+use crate::config::ConfigFileError;
+
+/// Why something the manager was asked for failed. The variant says where; [`Error::kind`] says what to do next.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigFileError),
+    /// The configuration breaks rules.
+    #[error(transparent)]
+    Rules(#[from] rpo_core::ConfigError),
+    /// There is no such system in the configuration.
+    #[error("there is no system `{name}`; the configuration has: {known}")]
+    NoSystem {
+        /// What was asked for.
+        name: SourceId,
+        /// What there is.
+        known: String,
+    },
+    /// There is no such copy in the configuration.
+    #[error("there is no copy `{name}`; the configuration has: {known}")]
+    NoCopy {
+        /// What was asked for.
+        name: CopyName,
+        /// What there is.
+        known: String,
+    },
+    /// A copy cannot be used.
+    #[error("copy {copy}: {source}")]
+    Copy {
+        /// Which one.
+        copy: CopyName,
+        /// Why.
+        source: Box<Error>,
+    },
+    /// A copy could not be opened earlier.
+    #[error("copy {copy}: {why}")]
+    CopyUnusable {
+        /// Which one.
+        copy: CopyName,
+        /// What to do about it.
+        kind: ErrorKind,
+        /// Why.
+        why: String,
+    },
+    /// No copy can be used.
+    #[error("no copy can be used: {0}")]
+    NoCopies(String),
+    /// A store failed.
+    #[error(transparent)]
+    Storage(#[from] rpo_storage::StorageError),
+    /// A repository failed.
+    #[error(transparent)]
+    Repository(#[from] rpo_repository::RepositoryError),
+    /// A checkpoint failed.
+    #[error(transparent)]
+    Checkpoint(#[from] rpo_checkpoint::CheckpointError),
+    /// Shipping or mirroring failed.
+    #[error(transparent)]
+    Replication(#[from] rpo_replication::ReplicationError),
+    /// A log failed.
+    #[error(transparent)]
+    Log(#[from] rpo_wal::WalError),
+    /// A restore failed.
+    #[error(transparent)]
+    Recovery(#[from] rpo_recovery::RecoveryError),
+    /// A restorer failed.
+    #[error(transparent)]
+    Restore(#[from] rpo_core::ports::RestoreError),
+    /// The state directory cannot be used.
+    #[error("{path}: {op} failed: {source}")]
+    State {
+        /// Which file.
+        path: String,
+        /// What was being done.
+        op: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Waiting for protection ended without it.
+    #[error("not protected: {0}")]
+    NotProtected(String),
+    /// Not built, or not possible here.
+    #[error("not supported: {0}")]
+    Unsupported(String),
+}
+
+impl Error {
+    /// What to do about it.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Config(error) => error.kind(),
+            Self::Rules(error) => error.kind(),
+            Self::NoSystem { .. } | Self::NoCopy { .. } | Self::NoCopies(_) => ErrorKind::NotFound,
+            Self::Copy { source, .. } => source.kind(),
+            Self::CopyUnusable { kind, .. } => *kind,
+            Self::Storage(error) => error.kind(),
+            Self::Repository(error) => error.kind(),
+            Self::Checkpoint(error) => error.kind(),
+            Self::Replication(error) => error.kind(),
+            Self::Log(error) => error.kind(),
+            Self::Recovery(error) => error.kind(),
+            Self::Restore(error) => error.kind(),
+            Self::State { source, .. } => ErrorKind::of_io(source),
+            Self::NotProtected(_) => ErrorKind::Unknown,
+            Self::Unsupported(_) => ErrorKind::Unsupported,
+        }
+    }
+
+    /// Whether it is about the configuration: `13` rather than `1` as an exit code.
+    pub fn is_config(&self) -> bool {
+        match self {
+            Self::Config(error) => error.kind() == ErrorKind::Invalid,
+            Self::Rules(_) => true,
+            _ => false,
+        }
+    }
+}

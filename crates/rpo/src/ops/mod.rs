@@ -1,0 +1,11 @@
+//! What a person or a program can ask for, with results as data: the command line only shows them.
+
+mod checkpoint;
+mod restore;
+mod status;
+mod verify;
+
+pub use checkpoint::{CheckpointReport, CheckpointRequest, checkpoint};
+pub use restore::{PointsReport, RestoreReport, RestoreRequest, plan, points, restore};
+pub use status::{status, survey};
+pub use verify::{CopyVerdict, VerifyOutcome, VerifyRequest, verify};

@@ -1,0 +1,141 @@
+//! Points, plans and restores.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rpo_checkpoint::{Cancel, Progress};
+use rpo_core::ports::Restorer;
+use rpo_core::target::{Bound, RestorePoint, Target};
+use rpo_core::{CopyName, SourceId};
+use rpo_recovery::{Base, Coverage, Outcome, Plan, PlanOptions, Recovery};
+use rpo_source_dir::{DirectoryRestorer, RestoreOptions};
+use serde::Serialize;
+
+use crate::report::SCHEMA_VERSION;
+use crate::{Error, Site};
+
+/// What can be restored of one system.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct PointsReport {
+    /// Version of this shape.
+    pub schema_version: u32,
+    /// The system.
+    pub system: SourceId,
+    /// The copy that was asked.
+    pub copy: CopyName,
+    /// Its checkpoints, oldest first.
+    pub checkpoints: Vec<Base>,
+    /// Stretches of log in which every commit can be restored.
+    pub coverage: Vec<Coverage>,
+    /// Moments somebody named in the log.
+    pub named: Vec<RestorePoint>,
+}
+
+/// What to restore, and where to.
+#[derive(Debug, Clone)]
+pub struct RestoreRequest {
+    /// The system.
+    pub system: SourceId,
+    /// What to restore.
+    pub target: Target,
+    /// With or without the commit the target names.
+    pub bound: Bound,
+    /// Replay the log after the base.
+    pub replay: bool,
+    /// Use this copy alone; none takes home, or the first that answers.
+    pub from: Option<CopyName>,
+    /// An absent or empty directory.
+    pub into: PathBuf,
+}
+
+/// What a restore did.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct RestoreReport {
+    /// Version of this shape.
+    pub schema_version: u32,
+    /// The system.
+    pub system: SourceId,
+    /// The copy it came from.
+    pub copy: CopyName,
+    /// Where it is now.
+    pub into: PathBuf,
+    /// What was planned, and reached.
+    pub plan: Plan,
+    /// What was done.
+    pub outcome: Outcome,
+    /// How long it took, seconds.
+    pub seconds: f64,
+}
+
+/// What can be restored of `system` from one copy.
+///
+/// # Errors
+/// There is no such system or copy, or it cannot be read.
+pub async fn points(site: &Site, system: &SourceId, from: Option<&CopyName>) -> Result<PointsReport, Error> {
+    site.system(system)?;
+    let (copy, repository) = site.copy(from)?;
+    let recovery = Recovery::load(repository, system, None).await?;
+    Ok(PointsReport {
+        schema_version: SCHEMA_VERSION,
+        system: system.clone(),
+        copy: copy.clone(),
+        checkpoints: recovery.catalogue().bases().to_vec(),
+        coverage: recovery.catalogue().restorable(),
+        named: recovery.named_points().await?,
+    })
+}
+
+/// What a restore would do.
+///
+/// # Errors
+/// The target cannot be restored; the error names the nearest that can.
+pub async fn plan(site: &Site, request: &RestoreRequest) -> Result<Plan, Error> {
+    let (_, recovery) = load(site, request).await?;
+    Ok(planned(&recovery, request).await?)
+}
+
+/// Restores: plan, build beside the target, check, one rename. The target is complete on `Ok`, untouched on error.
+///
+/// # Errors
+/// Whatever stopped it.
+pub async fn restore(
+    site: &Site,
+    request: &RestoreRequest,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<RestoreReport, Error> {
+    let clock = &site.parts().clock;
+    let begin = clock.monotonic();
+    // Refuse a target that is in use before anything is read.
+    let restorer: Arc<dyn Restorer> = Arc::new(DirectoryRestorer::new(
+        request.into.clone(),
+        site.parts().entropy.as_ref(),
+        RestoreOptions::default(),
+    )?);
+    let (copy, recovery) = load(site, request).await?;
+    let plan = planned(&recovery, request).await?;
+    let outcome = recovery.execute(&plan, restorer, progress, cancel).await?;
+    let took: Duration = clock.monotonic().since(begin);
+    Ok(RestoreReport {
+        schema_version: SCHEMA_VERSION,
+        system: request.system.clone(),
+        copy,
+        into: request.into.clone(),
+        plan,
+        outcome,
+        seconds: took.as_secs_f64(),
+    })
+}
+
+async fn load(site: &Site, request: &RestoreRequest) -> Result<(CopyName, Recovery), Error> {
+    site.system(&request.system)?;
+    let (copy, repository) = site.copy(request.from.as_ref())?;
+    Ok((copy.clone(), Recovery::load(repository, &request.system, None).await?))
+}
+
+async fn planned(recovery: &Recovery, request: &RestoreRequest) -> Result<Plan, rpo_recovery::RecoveryError> {
+    recovery.plan(&request.target, request.bound, PlanOptions { replay: request.replay }).await
+}

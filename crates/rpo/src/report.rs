@@ -1,0 +1,152 @@
+//! What is said about the present: per system and failure domain, as a bound with the time it was taken.
+
+use std::fmt;
+use std::time::Duration;
+
+use rpo_core::objective::{Domain, Status};
+use rpo_core::window::{LossReport, Window};
+use rpo_core::{CheckpointId, CopyName, HumanDuration, Position, SourceId, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// Version of the shape of every JSON document `rpo` prints.
+pub const SCHEMA_VERSION: u32 = 0;
+
+/// Everything that is known at one moment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct StatusReport {
+    /// Version of this shape.
+    pub schema_version: u32,
+    /// When it was taken; what was acknowledged later is not in it.
+    pub taken_at: Timestamp,
+    /// The worst of all systems.
+    pub overall: Status,
+    /// Each system.
+    pub systems: Vec<SystemReport>,
+}
+
+/// One system.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct SystemReport {
+    /// Its name.
+    pub name: SourceId,
+    /// What sort of source it is.
+    pub kind: String,
+    /// The worst of its domains.
+    pub status: Status,
+    /// Where its history stands; none for things without a log.
+    pub head: Option<Position>,
+    /// Its newest checkpoint.
+    pub checkpoint: Option<CheckpointId>,
+    /// Each failure domain.
+    pub domains: Vec<DomainReport>,
+    /// Each copy.
+    pub copies: Vec<CopyReport>,
+    /// What went wrong last, if nothing has gone right since.
+    pub trouble: Option<String>,
+}
+
+/// One failure domain of one system.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct DomainReport {
+    /// What would be lost, with its time.
+    #[serde(flatten)]
+    pub loss: LossReport,
+    /// How that stands against what was promised; `unknown` also where nothing is promised and nothing known.
+    pub status: Status,
+    /// The agreed ceiling, if any.
+    pub limit: Option<HumanDuration>,
+    /// Up to where the history is protected; none for things without a log.
+    pub protected: Option<Position>,
+    /// The copies that survive the loss of the domain, by what their labels declare; none: everything would be lost.
+    pub survivors: Vec<CopyName>,
+    /// The copies that prove it.
+    pub by: Vec<CopyName>,
+    /// True if the independence of these copies is declared and not shown.
+    pub declared: bool,
+}
+
+/// One copy, as seen from one system.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct CopyReport {
+    /// Its name.
+    pub name: CopyName,
+    /// Home or mirror.
+    pub role: String,
+    /// `good`, `failing: …`, `fenced`, `paused`, or `unknown`.
+    pub health: String,
+    /// Up to where it holds the log.
+    pub log: Option<Position>,
+    /// Bytes of log it lacks.
+    pub lag_bytes: Option<u64>,
+    /// Commits it lacks.
+    pub lag_commits: Option<u64>,
+    /// Number of the newest checkpoint that is whole there.
+    pub checkpoint: Option<u64>,
+    /// Age of the evidence.
+    pub evidence_age: Option<HumanDuration>,
+}
+
+impl StatusReport {
+    /// Puts the systems together.
+    pub fn new(taken_at: Timestamp, systems: Vec<SystemReport>) -> Self {
+        let overall = worst(systems.iter().map(|system| system.status));
+        Self { schema_version: SCHEMA_VERSION, taken_at, overall, systems }
+    }
+
+    /// The same report read at `now`: windows and evidence have aged since it was taken, and what was judged by them too.
+    #[must_use]
+    pub fn aged(mut self, now: Timestamp) -> Self {
+        let later = now.since(self.taken_at);
+        for domain in self.systems.iter_mut().flat_map(|system| &mut system.domains) {
+            domain.age(later);
+        }
+        for system in &mut self.systems {
+            system.status = worst(system.domains.iter().map(|domain| domain.status));
+        }
+        self.overall = worst(self.systems.iter().map(|system| system.status));
+        self
+    }
+}
+
+impl DomainReport {
+    /// A number nobody has renewed is a bound, and no longer good news.
+    fn age(&mut self, later: Duration) {
+        if later > Duration::from_secs(60).max(self.limit.map_or(Duration::ZERO, |limit| limit.get() / 2)) {
+            let bound = self.loss.at_most(later).map(HumanDuration::from);
+            self.loss.window = Window::Unknown { bound };
+            if self.limit.is_some() {
+                self.status = Status::Unknown;
+            }
+        } else if let Window::Age(age) = self.loss.window {
+            self.loss.window = Window::Age(age.get().saturating_add(later).into());
+        }
+        self.loss.evidence_age = self.loss.evidence_age.map(|age| age.get().saturating_add(later).into());
+    }
+}
+
+/// The worst of several; healthy if there are none.
+pub(crate) fn worst(statuses: impl Iterator<Item = Status>) -> Status {
+    statuses.max_by_key(|status| status.rank()).unwrap_or(Status::Healthy)
+}
+
+impl fmt::Display for DomainReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { loss, status, limit, .. } = self;
+        write!(f, "{}: {} ({status}", loss.domain, loss.window)?;
+        if let Some(limit) = limit {
+            write!(f, ", at most {limit} promised")?;
+        }
+        f.write_str(")")
+    }
+}
+
+impl SystemReport {
+    /// The report of that domain.
+    pub fn domain(&self, domain: Domain) -> Option<&DomainReport> {
+        self.domains.iter().find(|report| report.loss.domain == domain)
+    }
+}
