@@ -1,0 +1,177 @@
+//! What drives a log: its own threads, or somebody who steps; and how it is shut down.
+
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crate::engine::{Drive, Engine};
+use crate::error::WalError;
+use crate::flush::Flushed;
+use crate::keep::Kept;
+use crate::state::Life;
+use crate::sync::locked;
+
+/// What a call of [`Log::step`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Step {
+    /// Wrote, and perhaps synced, one group.
+    Flushed,
+    /// Did one piece of housekeeping.
+    Kept,
+    /// There is nothing to do now.
+    Idle,
+    /// A segment could not be prepared: there is no room, or the disk refused.
+    Short,
+    /// The log refuses writes since a failure.
+    Poisoned,
+}
+
+pub(crate) fn step(engine: &Engine) -> Step {
+    match engine.flush_once() {
+        Flushed::Did => return Step::Flushed,
+        Flushed::Poisoned => return Step::Poisoned,
+        Flushed::Idle(_) => {}
+    }
+    match engine.keep_once() {
+        Kept::Did => Step::Kept,
+        Kept::Idle(_) => Step::Idle,
+        Kept::Short(_) => Step::Short,
+    }
+}
+
+/// Shuts the log down when the last clone of [`Log`] goes.
+#[derive(Debug)]
+pub(crate) struct Owner {
+    engine: Arc<Engine>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Owner {
+    /// Takes charge of `engine`, and starts its threads if it is to have some.
+    pub(crate) fn new(engine: &Arc<Engine>) -> Result<Self, WalError> {
+        let owner = Self { engine: Arc::clone(engine), threads: Mutex::default() };
+        if engine.drive == Drive::Thread {
+            let threads = [spawn(engine, "rpo-wal-flush", flusher)?, spawn(engine, "rpo-wal-keep", keeper)?];
+            locked(&owner.threads).extend(threads);
+        }
+        Ok(owner)
+    }
+
+    pub(crate) fn shut_down(&self) -> Result<(), WalError> {
+        let engine = &*self.engine;
+        {
+            let mut state = locked(&engine.state);
+            match state.life {
+                Life::Running => state.life = Life::Closing,
+                Life::Closed => return Ok(()),
+                Life::Closing | Life::Poisoned(_) => {}
+            }
+        }
+        engine.work.notify_all();
+        engine.upkeep.notify_all();
+        for thread in locked(&self.threads).drain(..) {
+            let _ = thread.join(); // a panic in it has poisoned the log
+        }
+        while matches!(step(engine), Step::Flushed | Step::Kept) {}
+        let mut keeper = locked(&engine.keeper);
+        let mut state = locked(&engine.state);
+        let result = match &state.life {
+            Life::Poisoned(cause) => Err(WalError::Poisoned { cause: cause.clone() }),
+            _ => {
+                state.life = Life::Closed;
+                Ok(state.durable.lsn)
+            }
+        };
+        drop(state);
+        if let Ok(durable) = result {
+            engine.write_control(&mut keeper, durable);
+        }
+        drop(keeper);
+        engine.announce(None);
+        *locked(&engine.lock) = None;
+        result.map(|_| ())
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        if self.engine.drive == Drive::Thread {
+            let _ = self.shut_down(); // `close` is for those who want to know
+        } else {
+            let mut state = locked(&self.engine.state);
+            if matches!(state.life, Life::Running) {
+                state.life = Life::Closed; // like a kill: whoever drives it has stopped
+            }
+            drop(state);
+            self.engine.announce(None);
+            *locked(&self.engine.lock) = None;
+        }
+    }
+}
+
+fn spawn(engine: &Arc<Engine>, name: &str, run: fn(&Engine)) -> Result<JoinHandle<()>, WalError> {
+    let mine = Arc::clone(engine);
+    let body = move || {
+        let guard = Guard(&mine);
+        run(&mine);
+        std::mem::forget(guard);
+    };
+    thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(body)
+        .map_err(|e| WalError::io("start of a thread", &*engine.dir, e))
+}
+
+/// Poisons the log if its thread panics, so that nobody waits for ever.
+struct Guard<'a>(&'a Engine);
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        self.0.poison("a thread of the log has panicked");
+    }
+}
+
+fn flusher(engine: &Engine) {
+    loop {
+        match engine.flush_once() {
+            Flushed::Did => continue,
+            Flushed::Poisoned => return,
+            Flushed::Idle(_) => {}
+        }
+        let state = locked(&engine.state);
+        let now = engine.parts.clock.monotonic();
+        if state.flush_is_due(&engine.config, now).is_some() {
+            continue;
+        }
+        if !matches!(state.life, Life::Running) {
+            return;
+        }
+        match state.due_in(now, &engine.config) {
+            Some(left) => drop(engine.work.wait_timeout(state, left.max(Duration::from_micros(50)))),
+            None => drop(engine.work.wait(state)),
+        }
+    }
+}
+
+fn keeper(engine: &Engine) {
+    loop {
+        let left = match engine.keep_once() {
+            Kept::Did => continue,
+            Kept::Short(left) => Some(left),
+            Kept::Idle(left) => left,
+        };
+        let state = locked(&engine.state);
+        if !matches!(state.life, Life::Running) {
+            return;
+        }
+        let short = state.spares_free() < engine.config.spares as usize && state.trouble.is_none();
+        if short || !state.to_rename.is_empty() {
+            continue;
+        }
+        // Going idle is not announced: look again after the time a heartbeat would be due.
+        let quiet = engine.config.heartbeat_after.get();
+        let left = left.or((!quiet.is_zero()).then_some(quiet)).unwrap_or(Duration::from_secs(1));
+        drop(engine.upkeep.wait_timeout(state, left.max(Duration::from_millis(1))));
+    }
+}

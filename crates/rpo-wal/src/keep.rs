@@ -1,0 +1,227 @@
+//! Housekeeping off the hot path: naming bound segments, preparing spares, and carrying out witnesses when idle.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rpo_core::frame::EncodedEntry;
+use rpo_core::{LogId, Lsn, MarkerKind, Monotonic};
+
+use crate::catalog::SegmentView;
+use crate::control::ControlFile;
+use crate::engine::{Drive, Engine, LogParts};
+use crate::error::IoCause;
+use crate::segment::{Prepared, spare_name};
+use crate::state::{Life, Trouble, Want};
+use crate::survey::Spare;
+use crate::sync::locked;
+
+/// How soon a spare that could not be prepared is tried again.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
+const ZEROS_BYTES: usize = 1 << 20;
+
+/// What a step of the keeper did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kept {
+    Did,
+    /// Nothing to do before this much time has passed, or before something new comes.
+    Idle(Option<Duration>),
+    /// A spare could not be prepared.
+    Short(Duration),
+}
+
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    pub(crate) log: LogId,
+    pub(crate) control: ControlFile,
+    pub(crate) tried: Option<Monotonic>,
+    pub(crate) control_failed: bool,
+}
+
+impl Engine {
+    /// Does one piece of housekeeping, if there is one.
+    pub(crate) fn keep_once(&self) -> Kept {
+        let mut keeper = locked(&self.keeper);
+        if !matches!(locked(&self.state).life, Life::Running | Life::Closing) {
+            return Kept::Idle(None);
+        }
+        let bound = locked(&self.state).to_rename.pop_front();
+        if let Some(view) = bound {
+            self.name_segment(&view);
+            return Kept::Did;
+        }
+        if let Some(kept) = self.prepare_if_short(&mut keeper) {
+            return kept;
+        }
+        self.witness_if_idle(&mut keeper)
+    }
+
+    /// Gives a bound segment its name; one that it replaces as a whole is moved aside, not removed.
+    fn name_segment(&self, view: &SegmentView) {
+        match give_name(&self.parts, &self.dir, view) {
+            Ok(()) => {}
+            Err(error) => {
+                // It goes on under a spare's name, and opening looks there too: nothing is in danger.
+                tracing::warn!(path = %view.path().display(), %error, "a bound segment could not be renamed");
+                return;
+            }
+        }
+        if let Err(error) = self.sync_dir() {
+            self.poison(&format!("sync of {} failed: {error}", self.dir.display()));
+        }
+    }
+
+    fn prepare_if_short(&self, keeper: &mut Keeper) -> Option<Kept> {
+        let state = locked(&self.state);
+        if state.spares_free() >= self.config.spares as usize || !matches!(state.life, Life::Running) {
+            return None;
+        }
+        drop(state);
+        let now = self.parts.clock.monotonic();
+        if self.drive == Drive::Thread
+            && let Some(left) = keeper.tried.map(|t| RETRY_AFTER.saturating_sub(now.since(t)))
+            && !left.is_zero()
+        {
+            return Some(Kept::Short(left));
+        }
+        let prepared = prepare_spare(&self.parts, &self.dir, keeper.log, self.config.segment_bytes.get());
+        let named = prepared.and_then(|spare| match self.sync_dir() {
+            Ok(()) => Ok(spare),
+            Err(error) => {
+                self.poison(&format!("sync of {} failed: {error}", self.dir.display()));
+                Err(error)
+            }
+        });
+        let mut state = locked(&self.state);
+        let kept = match named {
+            Ok(spare) => {
+                state.spares.push_back(spare);
+                state.trouble = None;
+                keeper.tried = None;
+                Kept::Did
+            }
+            Err(error) => {
+                tracing::warn!(dir = %self.dir.display(), %error, "no spare segment could be prepared");
+                state.trouble = Some(trouble(error));
+                keeper.tried = Some(now);
+                Kept::Short(RETRY_AFTER)
+            }
+        };
+        drop(state);
+        self.announce(None);
+        Some(kept)
+    }
+
+    /// After a quiet time, a heartbeat carries out what is durable; the control file does the same.
+    fn witness_if_idle(&self, keeper: &mut Keeper) -> Kept {
+        let after = self.config.heartbeat_after.get();
+        let state = locked(&self.state);
+        let (durable, proven) = (state.durable.lsn, keeper.control.last().durable);
+        let told = proven >= durable || keeper.control_failed;
+        if after.is_zero()
+            || !state.is_idle()
+            || !matches!(state.life, Life::Running)
+            || (told && state.witnessed >= state.last_commit_end)
+        {
+            return Kept::Idle(None);
+        }
+        let left = after.saturating_sub(self.parts.clock.monotonic().since(state.last_flush));
+        if !left.is_zero() {
+            return Kept::Idle(Some(left));
+        }
+        let unwitnessed =
+            state.witnessed < state.last_commit_end && state.durable.lsn >= state.last_commit_end;
+        drop(state);
+        let beat = EncodedEntry::marker(&MarkerKind::Heartbeat).ok().filter(|_| unwitnessed);
+        if beat.is_some_and(|beat| self.admit(&beat, Want::Durable).is_ok()) {
+            return Kept::Did;
+        }
+        if told {
+            return Kept::Idle(Some(after)); // no room for a heartbeat: the control file has said it
+        }
+        self.write_control(keeper, durable);
+        Kept::Did
+    }
+
+    /// Tells the control file what is durable. A failure leaves the witness as old as it was.
+    pub(crate) fn write_control(&self, keeper: &mut Keeper, durable: Lsn) {
+        match keeper.control.update(|control| control.durable = control.durable.max(durable)) {
+            Ok(()) => {
+                let mut state = locked(&self.state);
+                state.witnessed = state.witnessed.max(durable);
+            }
+            Err(error) => {
+                keeper.control_failed = true;
+                tracing::warn!(%error, "the control file witnesses no more");
+            }
+        }
+    }
+}
+
+fn trouble(error: io::Error) -> Trouble {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Trouble::NoSpace,
+        _ => Trouble::Io(IoCause::from(error)),
+    }
+}
+
+/// Renames a bound segment to its name; not yet durable.
+pub(crate) fn give_name(parts: &LogParts, dir: &std::path::Path, view: &SegmentView) -> io::Result<()> {
+    let path = dir.join(view.bound.file_name());
+    let old = view.path();
+    if old == path {
+        return Ok(());
+    }
+    match parts.disk.open(&path, rpo_core::ports::Access::Read) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        Err(e) => return Err(e),
+        Ok(replaced) => {
+            let mut block = [0; crate::segment::BLOCK_BYTES];
+            replaced.read_at(&mut block, crate::segment::BLOCK_BYTES as u64)?;
+            let bound = crate::segment::Bound::decode(&block).map_err(io::Error::other)?;
+            parts.disk.rename(&path, &dir.join(bound.cut_name()))?;
+        }
+    }
+    parts.disk.rename(&old, &path)?;
+    view.set_path(path);
+    Ok(())
+}
+
+/// A random number.
+pub(crate) fn draw(parts: &LogParts) -> io::Result<u64> {
+    let mut bytes = [0; 8];
+    parts.entropy.fill(&mut bytes)?;
+    Ok(u64::from_le_bytes(bytes))
+}
+
+/// Makes a spare: zeros, synced; then its first block, synced. Its name is not durable yet. Leaves nothing behind if it fails.
+pub(crate) fn prepare_spare(
+    parts: &LogParts,
+    dir: &std::path::Path,
+    log: LogId,
+    capacity: u64,
+) -> io::Result<Spare> {
+    let salt = draw(parts)?;
+    let prepared = Prepared { log, salt, capacity, created: parts.clock.wall() };
+    let path = dir.join(spare_name(draw(parts)?));
+    let file = parts.disk.create_new(&path)?;
+    let fill = || {
+        let zeros = vec![0; ZEROS_BYTES.min(usize::try_from(capacity).unwrap_or(ZEROS_BYTES))];
+        let mut at = 0;
+        while at < capacity {
+            let len = zeros.len().min(usize::try_from(capacity - at).unwrap_or(zeros.len()));
+            file.write_at(&zeros[..len], at)?;
+            at += len as u64;
+        }
+        file.sync()?;
+        file.write_at(&prepared.encode(), 0)?;
+        file.sync()
+    };
+    match fill() {
+        Ok(()) => Ok(Spare { path, file: Arc::clone(&file), prepared }),
+        Err(error) => {
+            let _ = parts.disk.remove(&path); // opening removes it otherwise
+            Err(error)
+        }
+    }
+}

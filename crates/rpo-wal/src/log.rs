@@ -1,0 +1,357 @@
+//! The log as programs see it.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use rpo_core::frame::{CommitDraft, EncodedEntry};
+use rpo_core::objective::AckLevel;
+use rpo_core::{Lsn, MarkerKind, PointName, Position, Timestamp, TransactionId};
+
+use crate::config::WalConfig;
+use crate::drive::{Owner, Step, step};
+use crate::engine::{Appended, Drive, Engine, LogParts};
+use crate::error::WalError;
+use crate::open::{self, OpenAs};
+use crate::read::{self, Follow, FrameRange, Replay};
+use crate::report::RecoveryReport;
+use crate::state::{Life, Want};
+use crate::sync::locked;
+use crate::ticket::{AppendFuture, DurablePast, Ticket};
+
+/// An open log. Clones share it; it is closed by [`Log::close`], or when the last clone is dropped.
+#[derive(Debug, Clone)]
+pub struct Log {
+    engine: Arc<Engine>,
+    owner: Arc<Owner>,
+}
+
+/// Counts since the log was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WalStats {
+    /// Commits accepted.
+    pub commits: u64,
+    /// Writes of groups.
+    pub writes: u64,
+    /// Syncs of groups.
+    pub syncs: u64,
+    /// Bytes written, with heads and padding.
+    pub bytes: u64,
+}
+
+impl Log {
+    /// Opens the log in `dir`, beginning one if there is none; the directory is created, its parent must exist.
+    ///
+    /// On `Ok` everything before [`RecoveryReport::end`] is durable: what could not be proven so was written and synced
+    /// again. A torn tail is cut and reported.
+    ///
+    /// # Errors
+    /// Kind `Busy`: somebody has it open. `Corrupt`: acknowledged data is damaged or missing; nothing was changed.
+    /// `NoSpace`: what is not proven durable has to be copied, and there is no room. `Fenced`, `Refused`: the takeover does
+    /// not fit what is there. `Invalid`: the configuration.
+    pub fn open(
+        dir: &Path,
+        config: WalConfig,
+        parts: LogParts,
+        drive: Drive,
+        open_as: OpenAs,
+    ) -> Result<(Self, RecoveryReport), WalError> {
+        Self::open_witnessed(dir, config, parts, drive, open_as, Lsn::ZERO)
+    }
+
+    /// [`Log::open`] for a caller who knows that everything before `witness` was durable, such as from its archive: a log
+    /// that does not reach it is refused.
+    ///
+    /// # Errors
+    /// As [`Log::open`].
+    pub fn open_witnessed(
+        dir: &Path,
+        config: WalConfig,
+        parts: LogParts,
+        drive: Drive,
+        open_as: OpenAs,
+        witness: Lsn,
+    ) -> Result<(Self, RecoveryReport), WalError> {
+        let (engine, report) = open::open(dir, config, parts, drive, open_as, witness)?;
+        let owner = Owner { engine: Arc::clone(&engine), threads: Mutex::default() };
+        if drive == Drive::Thread {
+            let threads =
+                [spawn(&engine, "rpo-wal-flush", flusher)?, spawn(&engine, "rpo-wal-keep", keeper)?];
+            locked(&owner.threads).extend(threads);
+        }
+        Ok((Self { engine, owner: Arc::new(owner) }, report))
+    }
+
+    /// Appends a commit and waits until it reached `level`. Under [`WalConfig::zero_loss`] that is always `Durable`.
+    ///
+    /// # Errors
+    /// Kind `NoSpace`, `Invalid`, `Refused`, `Unsupported`: certainly not appended. `Unknown`: a write or sync failed, and it
+    /// may or may not survive.
+    pub fn append(&self, draft: CommitDraft, level: AckLevel) -> Result<Appended, WalError> {
+        let (entry, want) = self.encode(&draft, &level)?;
+        self.append_entry(&entry, want)
+    }
+
+    /// [`Log::append`] as a future; needs no runtime. Nothing is appended before it is polled.
+    pub fn append_async(&self, draft: CommitDraft, level: AckLevel) -> AppendFuture {
+        AppendFuture::new(Arc::clone(&self.engine), self.encode(&draft, &level))
+    }
+
+    /// Accepts a commit that is to become durable, without waiting.
+    ///
+    /// # Errors
+    /// As [`Log::append`], and kind `Retry` where that would wait for room: certainly not appended.
+    pub fn submit(&self, draft: CommitDraft) -> Result<Ticket, WalError> {
+        self.submit_at(draft, AckLevel::Durable)
+    }
+
+    /// [`Log::submit`] at another level.
+    ///
+    /// # Errors
+    /// As [`Log::submit`].
+    pub fn submit_at(&self, draft: CommitDraft, level: AckLevel) -> Result<Ticket, WalError> {
+        let (entry, want) = self.encode(&draft, &level)?;
+        let accepted = self.engine.admit(&entry, want)?;
+        Ok(Ticket { engine: Arc::clone(&self.engine), accepted })
+    }
+
+    /// Names this moment; durable on `Ok`.
+    ///
+    /// # Errors
+    /// As [`Log::append`].
+    pub fn tag(&self, name: PointName) -> Result<Appended, WalError> {
+        self.mark(&MarkerKind::RestorePoint(name))
+    }
+
+    /// Appends a marker; durable on `Ok`.
+    ///
+    /// # Errors
+    /// As [`Log::append`].
+    pub fn mark(&self, kind: &MarkerKind) -> Result<Appended, WalError> {
+        let entry = EncodedEntry::marker(kind).map_err(WalError::Draft)?;
+        self.append_entry(&entry, Want::Durable)
+    }
+
+    /// Appends a marker that says nothing, in a frame that carries out what is durable; durable on `Ok`.
+    ///
+    /// # Errors
+    /// As [`Log::append`].
+    pub fn heartbeat(&self) -> Result<Appended, WalError> {
+        self.mark(&MarkerKind::Heartbeat)
+    }
+
+    /// Makes everything accepted so far durable; returns where that ends.
+    ///
+    /// # Errors
+    /// Kind `Unknown` if a write or sync failed, `Refused` if the log was poisoned or closed before.
+    pub fn sync(&self) -> Result<Position, WalError> {
+        let mut state = locked(&self.engine.state);
+        let target = state.position();
+        if state.durable.lsn >= target.lsn {
+            return Ok(state.durable);
+        }
+        match &state.life {
+            Life::Poisoned(cause) => return Err(WalError::Poisoned { cause: cause.clone() }),
+            Life::Closed => return Err(WalError::Closed),
+            Life::Running | Life::Closing => {}
+        }
+        state.want_sync();
+        let from = state.durable.lsn;
+        drop(state);
+        self.engine.work.notify_one();
+        self.wait(|engine| {
+            let state = locked(&engine.state);
+            if state.durable.lsn >= target.lsn {
+                return Some(Ok(state.durable));
+            }
+            let lost = |cause: String| WalError::Indeterminate { lsn: from, end: target.lsn, cause };
+            match &state.life {
+                Life::Poisoned(cause) => Some(Err(lost(cause.clone()))),
+                Life::Closed => Some(Err(WalError::Closed)),
+                Life::Running | Life::Closing => None,
+            }
+        })
+    }
+
+    /// H: the last position acknowledged at any level.
+    pub fn head(&self) -> Position {
+        locked(&self.engine.state).acknowledged
+    }
+
+    /// Everything before this is durable here.
+    pub fn durable(&self) -> Position {
+        locked(&self.engine.state).durable
+    }
+
+    /// Where the local log begins: what is before was released.
+    pub fn start(&self) -> Position {
+        self.engine.catalog.read().unwrap_or_else(PoisonError::into_inner).start
+    }
+
+    /// Calls `listener` with the new durable position after each sync, on the thread that synced. It must return soon, and
+    /// neither append nor step.
+    pub fn on_durable(&self, listener: Box<dyn Fn(Position) + Send + Sync>) {
+        self.engine.listeners.write().unwrap_or_else(PoisonError::into_inner).push(listener);
+    }
+
+    /// Resolves with the durable position once it is past `lsn`.
+    pub fn durable_past(&self, lsn: Lsn) -> DurablePast {
+        DurablePast { engine: Arc::clone(&self.engine), past: lsn, waiter: None }
+    }
+
+    /// Whole frames of the durable prefix, from the one that holds `from`: at least one if there is one, else at most
+    /// `max_bytes`. At the durable end the range is empty.
+    ///
+    /// # Errors
+    /// Kind `NotFound`: `from` was released. `Invalid`: `from` is past what is durable. `Corrupt`: the file is damaged.
+    pub fn read_frames(&self, from: Lsn, max_bytes: usize) -> Result<FrameRange, WalError> {
+        read::read_frames(&self.engine, from, max_bytes)
+    }
+
+    /// The durable entries that begin at `from` or later, in order. Ends for good after an error.
+    ///
+    /// # Errors
+    /// Of each item: as [`Log::read_frames`].
+    pub fn replay(&self, from: Lsn) -> Replay {
+        Replay::new(&self.engine, from)
+    }
+
+    /// As [`Log::replay`], then waits for more.
+    ///
+    /// # Errors
+    /// As [`Log::read_frames`].
+    pub fn follow(&self, from: Lsn) -> Result<Follow, WalError> {
+        Follow::new(&self.engine, from)
+    }
+
+    /// The last durable position with commit time at most `time`; none if what is here is all later.
+    ///
+    /// # Errors
+    /// As [`Log::read_frames`].
+    pub fn seek_time(&self, time: Timestamp) -> Result<Option<Position>, WalError> {
+        read::seek_time(&self.engine, time)
+    }
+
+    /// Where the first commit of transaction `id` ends; none if it is not here. Reads the log through.
+    ///
+    /// # Errors
+    /// As [`Log::read_frames`].
+    pub fn find_transaction(&self, id: TransactionId) -> Result<Option<Position>, WalError> {
+        read::find_transaction(&self.engine, id)
+    }
+
+    /// Where the first restore point called `name` is; none if it is not here. Reads the log through.
+    ///
+    /// # Errors
+    /// As [`Log::read_frames`].
+    pub fn find_point(&self, name: &PointName) -> Result<Option<Position>, WalError> {
+        read::find_point(&self.engine, name)
+    }
+
+    /// Removes segments that lie wholly before `before`; returns how many. Whether they are safe elsewhere is for the
+    /// caller to know. The segment being written stays.
+    ///
+    /// # Errors
+    /// Kind `Unknown`: some may be removed; call again after opening the log again.
+    pub fn release(&self, before: Lsn) -> Result<usize, WalError> {
+        self.engine.release(before)
+    }
+
+    /// Does one piece of background work, if there is one. With [`Drive::Thread`] there is seldom anything left to do.
+    pub fn step(&self) -> Step {
+        step(&self.engine)
+    }
+
+    /// When the log was last synced, by the wall clock; none since it was opened.
+    pub fn last_sync(&self) -> Option<Timestamp> {
+        locked(&self.engine.state).last_sync
+    }
+
+    /// How long the oldest accepted entry has waited to become durable; none if nothing waits.
+    pub fn uncommitted_age(&self) -> Option<Duration> {
+        let since = locked(&self.engine.state).waiting_since()?;
+        Some(self.engine.parts.clock.monotonic().since(since))
+    }
+
+    /// Counts since the log was opened.
+    pub fn stats(&self) -> WalStats {
+        let counters = &self.engine.counters;
+        let read = |n: &std::sync::atomic::AtomicU64| n.load(Ordering::Relaxed);
+        WalStats {
+            commits: read(&counters.commits),
+            writes: read(&counters.writes),
+            syncs: read(&counters.syncs),
+            bytes: read(&counters.bytes),
+        }
+    }
+
+    /// Why the log refuses writes; none if it does not.
+    pub fn poisoned(&self) -> Option<String> {
+        match &locked(&self.engine.state).life {
+            Life::Poisoned(cause) => Some(cause.clone()),
+            _ => None,
+        }
+    }
+
+    /// Directory of the log.
+    pub fn dir(&self) -> PathBuf {
+        self.engine.dir.clone()
+    }
+
+    /// Makes everything accepted durable, tells the control file, and closes the log for all its clones.
+    ///
+    /// # Errors
+    /// Kind `Refused` if it was poisoned: what was not durable may or may not survive.
+    pub fn close(self) -> Result<(), WalError> {
+        self.owner.shut_down()
+    }
+
+    fn encode(&self, draft: &CommitDraft, level: &AckLevel) -> Result<(EncodedEntry, Want), WalError> {
+        let want = match level {
+            AckLevel::Buffered => Want::Accepted,
+            AckLevel::Os => Want::Written,
+            AckLevel::Durable => Want::Durable,
+            other => return Err(WalError::Level { level: format!("{other:?}").to_lowercase() }),
+        };
+        Ok((EncodedEntry::commit(draft).map_err(WalError::Draft)?, want))
+    }
+
+    fn append_entry(&self, entry: &EncodedEntry, want: Want) -> Result<Appended, WalError> {
+        let mut asked = self.engine.drive == Drive::Thread; // there, the keeper tries again by itself
+        let accepted = self.wait(|engine| match engine.admit(entry, want) {
+            Err(WalError::Full { .. } | WalError::NotReady) => None,
+            Err(WalError::NoSpace { .. } | WalError::Io { .. }) if !std::mem::replace(&mut asked, true) => {
+                None
+            }
+            other => Some(other),
+        })?;
+        self.wait(|engine| Engine::outcome(&locked(&engine.state), &accepted))
+    }
+
+    /// Waits until `done` says something; drives the log meanwhile if nobody else does.
+    fn wait<T>(&self, mut done: impl FnMut(&Engine) -> Option<Result<T, WalError>>) -> Result<T, WalError> {
+        let engine = &*self.engine;
+        let mut idle = 0;
+        loop {
+            // What is announced after this is not missed: the wait below is skipped if the state moved on.
+            let seen = locked(&engine.state).version();
+            if let Some(result) = done(engine) {
+                return result;
+            }
+            if engine.drive == Drive::Thread {
+                let state = locked(&engine.state);
+                if state.version() == seen {
+                    let waited = engine.done.wait_timeout(state, Duration::from_millis(50));
+                    drop(waited.unwrap_or_else(PoisonError::into_inner));
+                }
+                continue;
+            }
+            idle = if matches!(step(engine), Step::Flushed | Step::Kept) { 0 } else { idle + 1 };
+            if idle > 2 {
+                return Err(WalError::NotReady); // nothing more can be done here now
+            }
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! Letting go of old segments, once the caller says that they are safe elsewhere.
+
+use std::io;
+use std::sync::{Arc, PoisonError};
+
+use rpo_core::{Lsn, Position};
+
+use crate::engine::Engine;
+use crate::error::WalError;
+use crate::segment::FileName;
+use crate::sync::locked;
+
+impl Engine {
+    /// Removes segments that lie wholly before `before`: first the control file says so, durably, then they go.
+    pub(crate) fn release(&self, before: Lsn) -> Result<usize, WalError> {
+        let mut keeper = locked(&self.keeper);
+        let durable = locked(&self.state).durable.lsn;
+        let catalog = self.catalog.read().unwrap_or_else(PoisonError::into_inner);
+        let limit = before.min(durable);
+        let gone = catalog.segments.iter().take_while(|s| s.end().is_some_and(|end| end <= limit)).count();
+        let Some(first_kept) = catalog.segments.get(gone).filter(|_| gone > 0).map(Arc::clone) else {
+            return Ok(0);
+        };
+        drop(catalog);
+        let start: Position = first_kept.bound.start();
+        keeper.control.update(|control| {
+            control.start = start;
+            control.durable = control.durable.max(durable);
+        })?;
+        let mut catalog = self.catalog.write().unwrap_or_else(PoisonError::into_inner);
+        let released: Vec<_> = catalog.segments.drain(..gone).collect();
+        catalog.start = start;
+        drop(catalog);
+        let remove = |path: &std::path::Path| match self.parts.disk.remove(path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(WalError::io("remove", path, e)),
+            _ => Ok(()),
+        };
+        for segment in &released {
+            locked(&self.state).to_rename.retain(|s| !Arc::ptr_eq(s, segment));
+            remove(&segment.path())?;
+        }
+        for entry in self.parts.disk.list(&self.dir).map_err(|e| WalError::io("list", &*self.dir, e))? {
+            let name = entry.name.to_str().unwrap_or_default();
+            if matches!(FileName::parse(name), FileName::Cut { base_lsn } if base_lsn < start.lsn) {
+                remove(&self.dir.join(name))?; // evidence about a part that is no longer here
+            }
+        }
+        self.sync_dir().map_err(|e| {
+            self.poison(&format!("sync of {} failed: {e}", self.dir.display()));
+            WalError::io("sync of the directory", &*self.dir, e)
+        })?;
+        Ok(released.len())
+    }
+}

@@ -1,0 +1,208 @@
+//! Reading frames out of a segment file: in order, each checked against what must come next.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rpo_core::frame::{Frame, FrameError, FrameHead, HEAD_BYTES};
+use rpo_core::{DiskFile, Epoch, Lsn, Sequence, Timestamp};
+
+use crate::segment::FRAMES_OFFSET;
+
+const WINDOW_BYTES: usize = 1 << 20;
+
+/// Reads a file through one large buffer, so that small reads in order cost one system call per mebibyte.
+#[derive(Debug)]
+pub(crate) struct Window {
+    file: Arc<dyn DiskFile>,
+    at: u64,
+    bytes: Bytes,
+}
+
+impl Window {
+    pub(crate) fn new(file: Arc<dyn DiskFile>) -> Self {
+        Self { file, at: 0, bytes: Bytes::new() }
+    }
+
+    /// The bytes from `offset`, as far as the file reaches, at most `len`.
+    pub(crate) fn read(&mut self, offset: u64, len: usize) -> io::Result<Bytes> {
+        let held = offset.checked_sub(self.at).and_then(|skip| usize::try_from(skip).ok());
+        if let Some(skip) =
+            held.filter(|skip| skip.checked_add(len).is_some_and(|end| end <= self.bytes.len()))
+        {
+            return Ok(self.bytes.slice(skip..skip + len));
+        }
+        let mut buffer = vec![0; len.max(WINDOW_BYTES)];
+        let read = self.file.read_at(&mut buffer, offset)?;
+        buffer.truncate(read);
+        self.at = offset;
+        self.bytes = buffer.into();
+        Ok(self.bytes.slice(..len.min(read)))
+    }
+}
+
+/// What the next frame of a segment must say.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Expect {
+    pub(crate) offset: u64,
+    pub(crate) lsn: Lsn,
+    pub(crate) seq: Sequence,
+    pub(crate) chain: u32,
+    pub(crate) time: Timestamp,
+    pub(crate) epoch: Epoch,
+    pub(crate) salt: u32,
+}
+
+impl Expect {
+    /// The place after `head`.
+    pub(crate) fn after(&self, head: &FrameHead) -> Self {
+        Self {
+            offset: self.offset + head.frame_len() as u64,
+            lsn: head.end_lsn(),
+            seq: head.end_seq(),
+            chain: head.chain(),
+            time: head.commit_time,
+            ..*self
+        }
+    }
+
+    /// What `head` says other than it must, if anything.
+    fn mismatch(&self, head: &FrameHead) -> Option<&'static str> {
+        let rules = [
+            (head.salt == self.salt, "a valid frame of another segment"),
+            (head.epoch == self.epoch, "a valid frame of another epoch"),
+            (head.base_lsn == self.lsn, "a valid frame of another LSN"),
+            (head.base_seq == self.seq, "a valid frame of another sequence"),
+            (head.prev_chain == self.chain, "a valid frame that follows another one"),
+            (head.commit_time >= self.time, "a valid frame whose commit time steps back"),
+        ];
+        rules.into_iter().find(|(holds, _)| !holds).map(|(_, what)| what)
+    }
+}
+
+/// What stands where the next frame must be.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// The next frame.
+    Frame(Frame),
+    /// A zero head, or the end of the segment.
+    Unwritten,
+    /// A valid frame that must not be here.
+    Misplaced(&'static str),
+    /// The head is valid and right; the rest is not.
+    BadBody(FrameHead, FrameError),
+    /// The head is not valid.
+    BadHead(FrameError),
+}
+
+/// Reads what stands at `expect`; frames end at `capacity`.
+pub(crate) fn next(window: &mut Window, expect: &Expect, capacity: u64) -> io::Result<Next> {
+    if expect.offset.saturating_add(HEAD_BYTES as u64) > capacity {
+        return Ok(Next::Unwritten); // no room for a head: nothing can have been written here
+    }
+    let bytes = window.read(expect.offset, HEAD_BYTES)?;
+    let Some(head) = bytes.first_chunk::<HEAD_BYTES>() else {
+        return Ok(Next::BadHead(FrameError::Short { needed: HEAD_BYTES, found: bytes.len() }));
+    };
+    let head = match FrameHead::decode(head) {
+        Ok(head) => head,
+        Err(FrameError::Unwritten) => return Ok(Next::Unwritten),
+        Err(error) => return Ok(Next::BadHead(error)),
+    };
+    if let Some(what) = expect.mismatch(&head) {
+        return Ok(Next::Misplaced(what));
+    }
+    if expect.offset.saturating_add(head.frame_len() as u64) > capacity {
+        return Ok(Next::Misplaced("a frame that reaches past the end of its segment"));
+    }
+    let bytes = window.read(expect.offset, head.frame_len())?;
+    Ok(match Frame::decode(&bytes) {
+        Ok((frame, _)) => Next::Frame(frame),
+        Err(error) => Next::BadBody(head, error),
+    })
+}
+
+/// What lies past the first thing that is no frame.
+#[derive(Debug, Default)]
+pub(crate) struct Beyond {
+    /// Valid frame heads with the right salt, at or past the LSN.
+    pub(crate) frames: u64,
+    /// The highest `durable_lsn` among them.
+    pub(crate) durable: Option<Lsn>,
+    /// Offset of the last byte that is not zero, plus one; `from` if there is none.
+    pub(crate) written_to: u64,
+}
+
+/// Searches past `from`, up to `capacity`, at every frame boundary for heads with this salt and a base at or past `lsn`.
+pub(crate) fn search(
+    file: &dyn DiskFile,
+    from: u64,
+    capacity: u64,
+    salt: u32,
+    lsn: Lsn,
+) -> io::Result<Beyond> {
+    let mut beyond = Beyond { written_to: from, ..Beyond::default() };
+    let mut buffer = vec![0; WINDOW_BYTES + HEAD_BYTES];
+    let mut at = from;
+    while at < capacity {
+        let want = buffer.len().min(usize::try_from(capacity - at).unwrap_or(usize::MAX));
+        let read = file.read_at(&mut buffer[..want], at)?;
+        if read == 0 {
+            break;
+        }
+        let window = &buffer[..read];
+        if let Some(last) = window.iter().rposition(|b| *b != 0) {
+            beyond.written_to = beyond.written_to.max(at + last as u64 + 1);
+            let skip = if at == from { 8 } else { 0 }; // what stands at `from` is not later than itself
+            look(&window[skip.min(read)..], WINDOW_BYTES - skip, salt, lsn, &mut beyond);
+        }
+        at += WINDOW_BYTES as u64; // windows overlap by a head; a multiple of 8 keeps the boundary
+    }
+    Ok(beyond)
+}
+
+fn look(window: &[u8], starts: usize, salt: u32, lsn: Lsn, beyond: &mut Beyond) {
+    for start in (0..window.len().min(starts)).step_by(8) {
+        let Some(head) = window[start..].first_chunk::<HEAD_BYTES>() else { break };
+        if head[..4] == [0; 4] {
+            continue; // quick: a head begins with its magic
+        }
+        if let Ok(head) = FrameHead::decode(head)
+            && head.salt == salt
+            && head.base_lsn >= lsn
+        {
+            beyond.frames += 1;
+            beyond.durable = beyond.durable.max(Some(head.durable_lsn));
+        }
+    }
+}
+
+/// Whether a 512-byte sector of `range`, as far as it lies in the range, is still zero.
+pub(crate) fn has_zero_sector(file: &dyn DiskFile, from: u64, to: u64) -> io::Result<bool> {
+    const SECTOR: u64 = 512;
+    let mut at = from;
+    let mut buffer = [0; SECTOR as usize];
+    while at < to {
+        let end = (at / SECTOR + 1) * SECTOR;
+        let part = &mut buffer[..usize::try_from(end.min(to) - at).unwrap_or(SECTOR as usize)];
+        let read = file.read_at(part, at)?;
+        if part[..read].iter().all(|b| *b == 0) {
+            return Ok(true);
+        }
+        at = end;
+    }
+    Ok(false)
+}
+
+/// Where a segment's frames begin.
+pub(crate) fn first(bound: &crate::segment::Bound, time: Timestamp) -> Expect {
+    Expect {
+        offset: FRAMES_OFFSET,
+        lsn: bound.base_lsn,
+        seq: bound.base_seq,
+        chain: bound.prev_chain.unwrap_or(0),
+        time,
+        epoch: bound.epoch,
+        salt: bound.salt as u32, // the low half, by the format
+    }
+}
