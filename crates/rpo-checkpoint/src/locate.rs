@@ -1,0 +1,243 @@
+//! Reading indexes: which chunks are there, and where.
+
+use std::collections::{HashMap, HashSet};
+
+use futures::StreamExt;
+use rpo_core::SourceId;
+use rpo_crypto::envelope::HEADER_BYTES;
+use rpo_crypto::{ChunkId, ObjectHeader, ObjectType};
+use rpo_repository::layout;
+use rpo_storage::Key;
+
+use crate::CheckpointError;
+use crate::index::{self, IndexOwner, PackRecord};
+use crate::pack::{FIRST_DATA_FRAME, PackId};
+use crate::store::{FrameSpot, Store};
+
+/// Objects read at the same time.
+pub(crate) const READS_AT_ONCE: usize = 8;
+
+/// An object that could not be used, and why.
+pub(crate) type Unusable = (String, CheckpointError);
+
+/// Reads every index there is and gives each to `take`; what is damaged stops nothing and is returned.
+pub(crate) async fn each_index(
+    store: &Store,
+    mut take: impl FnMut(&Key, &IndexOwner, Vec<PackRecord>),
+) -> Result<Vec<Unusable>, CheckpointError> {
+    let listed = store.list("indexes/").await?;
+    let known =
+        listed.into_iter().filter_map(|meta| index::owner_of(&meta.key).map(|(owner, _)| (meta.key, owner)));
+    let mut reads = futures::stream::iter(known)
+        .map(|(key, owner)| async move {
+            let read = read_index(store, &key).await;
+            (key, owner, read)
+        })
+        .buffered(READS_AT_ONCE);
+    let mut unusable = Vec::new();
+    while let Some((key, owner, read)) = reads.next().await {
+        match read {
+            Ok(Some(records)) => take(&key, &owner, records),
+            Ok(None) => {} // listed and gone: a collector was faster
+            Err(error) if error.is_damage() => unusable.push((key.to_string(), error)),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(unusable)
+}
+
+/// One index object; `None` if it is not there.
+pub(crate) async fn read_index(store: &Store, key: &Key) -> Result<Option<Vec<PackRecord>>, CheckpointError> {
+    let Some(frames) = store.get(ObjectType::Index, key).await? else { return Ok(None) };
+    index::decode(&frames).map(Some).map_err(|error| CheckpointError::object(key, error))
+}
+
+/// Tells which index owners have committed; asks the store once per session.
+#[derive(Debug, Default)]
+pub(crate) struct Committed(HashMap<IndexOwner, bool>);
+
+impl Committed {
+    pub(crate) async fn of(&mut self, store: &Store, owner: &IndexOwner) -> Result<bool, CheckpointError> {
+        if let Some(known) = self.0.get(owner) {
+            return Ok(*known);
+        }
+        let committed = match owner {
+            IndexOwner::Rebuilt(_) => false,
+            IndexOwner::Session(source, number) => has_manifest(store, source, *number).await?,
+        };
+        self.0.insert(owner.clone(), committed);
+        Ok(committed)
+    }
+}
+
+/// Whether a manifest (and no fence) stands at the commit key of a session, by its clear header.
+async fn has_manifest(store: &Store, source: &SourceId, number: u64) -> Result<bool, CheckpointError> {
+    let key = layout::checkpoint(source, number);
+    match store.read(&key, 0..HEADER_BYTES as u64).await {
+        Ok(header) => {
+            let header = ObjectHeader::decode(key.as_str(), &header);
+            Ok(header.is_ok_and(|header| header.object_type == ObjectType::Manifest))
+        }
+        Err(error) if error.is_damage() => Ok(false), // absent or cut off: then its packs are sent again, or adopted
+        Err(error) => Err(error),
+    }
+}
+
+/// Where a chunk is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Location {
+    /// Position in [`Located::packs`].
+    pub(crate) pack: u32,
+    /// Position among its data frames.
+    pub(crate) frame: u32,
+    /// First byte in the frame, before compression.
+    pub(crate) offset: u32,
+}
+
+/// A pack that holds something needed.
+#[derive(Debug)]
+pub(crate) struct LocatedPack {
+    pub(crate) id: PackId,
+    pub(crate) object_len: u64,
+    pub(crate) frames: Vec<FrameSpot>,
+}
+
+/// Needed chunks and where they are.
+#[derive(Debug)]
+pub(crate) struct Located {
+    /// Sorted, each once, with its length.
+    pub(crate) needed: Vec<(ChunkId, u32)>,
+    /// Beside `needed`.
+    pub(crate) places: Vec<Option<Location>>,
+    pub(crate) packs: Vec<LocatedPack>,
+    /// Indexes that could not be used.
+    pub(crate) unusable: Vec<Unusable>,
+}
+
+impl Located {
+    /// Finds the chunks in indexes, and what is left in packs that no index names.
+    pub(crate) async fn find(store: &Store, needed: Vec<(ChunkId, u32)>) -> Result<Self, CheckpointError> {
+        let places = vec![None; needed.len()];
+        let mut located = Self { needed, places, packs: Vec::new(), unusable: Vec::new() };
+        if located.needed.is_empty() {
+            return Ok(located);
+        }
+        let mut seen = HashSet::new();
+        let unusable = each_index(store, |_, _, records| {
+            for record in records {
+                if seen.insert(record.pack) {
+                    located.take(&record);
+                }
+            }
+        })
+        .await?;
+        located.unusable = unusable;
+        if located.places.iter().any(Option::is_none) {
+            located.scan_packs(store, &seen).await?;
+        }
+        Ok(located)
+    }
+
+    /// Reads the tables of packs that no index names.
+    async fn scan_packs(
+        &mut self,
+        store: &Store,
+        seen: &HashSet<PackId>,
+    ) -> Result<(), CheckpointError> {
+        let listed = store.list("packs/").await?;
+        let unseen = listed.into_iter().filter_map(|meta| Some((PackId::of_key(&meta.key)?, meta.len)));
+        let unseen: Vec<_> = unseen.filter(|(pack, _)| !seen.contains(pack)).collect();
+        let mut reads = futures::stream::iter(unseen)
+            .map(|(pack, len)| async move { (pack, store.pack_table(pack, len).await) })
+            .buffered(READS_AT_ONCE);
+        while let Some((pack, table)) = reads.next().await {
+            match table {
+                Ok(table) => {
+                    self.take(&PackRecord { pack, object_len: table.object_len(), sha256: [0; 32], table });
+                }
+                Err(error) if error.is_damage() => self.unusable.push((pack.key().to_string(), error)),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, record: &PackRecord) {
+        let mut used = false;
+        let pack = self.packs.len() as u32;
+        for (frame, row) in record.table.frames.iter().enumerate() {
+            let mut offset = 0;
+            for chunk in &row.chunks {
+                if let Some(at) = self.position(&chunk.id)
+                    && self.places[at].is_none()
+                    && self.needed[at].1 == chunk.len
+                {
+                    self.places[at] = Some(Location { pack, frame: frame as u32, offset });
+                    used = true;
+                }
+                offset += chunk.len;
+            }
+        }
+        if used {
+            self.packs.push(LocatedPack {
+                id: record.pack,
+                object_len: record.object_len,
+                frames: spots(record),
+            });
+        }
+    }
+
+    /// Position of `id` in `needed`.
+    pub(crate) fn position(&self, id: &ChunkId) -> Option<usize> {
+        self.needed.binary_search_by(|(needed, _)| needed.cmp(id)).ok()
+    }
+}
+
+/// Where the data frames of a pack are.
+pub(crate) fn spots(record: &PackRecord) -> Vec<FrameSpot> {
+    let spans = record.table.frame_spans();
+    let rows = record.table.frames.iter().zip(spans);
+    rows.enumerate()
+        .map(|(n, (row, span))| FrameSpot {
+            number: FIRST_DATA_FRAME + n as u64,
+            offset: span.start,
+            stored_len: row.stored_len,
+            raw_len: row.raw_len,
+            codec: row.codec,
+        })
+        .collect()
+}
+
+/// Finds one chunk by id alone; only for what was not where it was said to be.
+pub(crate) async fn find_chunk(
+    store: &Store,
+    id: ChunkId,
+    len: u32,
+    not_in: PackId,
+) -> Result<Option<Vec<u8>>, CheckpointError> {
+    let mut candidates = Vec::new();
+    each_index(store, |_, _, records| {
+        for record in records.into_iter().filter(|record| record.pack != not_in) {
+            for (row, spot) in record.table.frames.iter().zip(spots(&record)) {
+                let mut offset = 0usize;
+                for chunk in &row.chunks {
+                    if chunk.id == id && chunk.len == len {
+                        candidates.push((record.pack, spot, offset));
+                    }
+                    offset += chunk.len as usize;
+                }
+            }
+        }
+    })
+    .await?;
+    for (pack, spot, offset) in candidates {
+        let Ok(header) = store.pack_header(pack).await else { continue };
+        let Ok(frame) = store.read_frame(pack, &header, spot).await else { continue };
+        if let Some(chunk) = frame.get(offset..offset + len as usize)
+            && store.chunk_id(chunk) == id
+        {
+            return Ok(Some(chunk.to_vec()));
+        }
+    }
+    Ok(None)
+}
