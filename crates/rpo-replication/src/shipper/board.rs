@@ -1,0 +1,181 @@
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rpo_core::{CopyName, Epoch, Position, StreamId, Timestamp};
+use tokio::sync::watch;
+
+use crate::copies::{Copies, CopyState, Health, LogCursor, Seen};
+use crate::{ReplicationError, SyncPolicy};
+
+/// What ends a writer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Incident {
+    Fenced { copy: CopyName, by: Epoch, number: u64 },
+    Rewound { archive: Position },
+}
+
+#[derive(Debug, Default)]
+struct State {
+    copies: BTreeMap<CopyName, Entry>,
+    incident: Option<Incident>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    state: CopyState,
+    /// The number it gets next, once that is known.
+    next: Option<u64>,
+    paused: bool,
+}
+
+/// What all exchanges write down and all readers look at.
+#[derive(Debug)]
+pub(crate) struct Board {
+    state: Mutex<State>,
+    changed: watch::Sender<u64>,
+}
+
+/// What was learnt of a copy.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Learnt {
+    pub(crate) next: u64,
+    pub(crate) position: Option<Position>,
+    pub(crate) time: Option<Timestamp>,
+    pub(crate) seen: Seen,
+}
+
+impl Board {
+    pub(crate) fn new(stream: &StreamId, copies: &Copies) -> Self {
+        let entry = |copy: &crate::CopySpec| {
+            let (name, domain) = (copy.name.clone(), copy.domain.clone());
+            let log = LogCursor::unknown();
+            let state =
+                CopyState { name: name.clone(), domain, role: copy.role, stream: stream.clone(), log };
+            (name, Entry { state, next: None, paused: false })
+        };
+        let copies = copies.all().iter().map(entry).collect();
+        Self { state: Mutex::new(State { copies, incident: None }), changed: watch::Sender::new(0) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Every change is a plain assignment: a panic elsewhere leaves no half of one.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, copy: &CopyName, change: impl FnOnce(&mut Entry)) {
+        if let Some(entry) = self.state().copies.get_mut(copy) {
+            change(entry);
+        }
+        self.changed.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    pub(crate) fn learnt(&self, copy: &CopyName, learnt: Learnt) {
+        self.change(copy, |entry| {
+            let log = &mut entry.state.log;
+            entry.next = Some(learnt.next);
+            log.number = learnt.next - 1;
+            log.position = learnt.position;
+            log.time = learnt.time;
+            log.evidence = Some(learnt.seen);
+        });
+    }
+
+    /// The copy was seen, and is as it was.
+    pub(crate) fn proved(&self, copy: &CopyName, seen: Seen) {
+        self.change(copy, |entry| entry.state.log.evidence = Some(seen));
+    }
+
+    /// What was known of the copy no longer holds.
+    pub(crate) fn forget(&self, copy: &CopyName) {
+        self.change(copy, |entry| {
+            entry.next = None;
+            entry.state.log = LogCursor { health: entry.state.log.health.clone(), ..LogCursor::unknown() };
+        });
+    }
+
+    pub(crate) fn set_health(&self, copy: &CopyName, health: Health) {
+        self.change(copy, |entry| {
+            let log = &mut entry.state.log;
+            log.health = match (&log.health, health) {
+                (Health::Failing { since, .. }, Health::Failing { kind, error, .. }) => {
+                    Health::Failing { since: *since, kind, error }
+                }
+                (_, health) => health,
+            };
+        });
+    }
+
+    pub(crate) fn set_paused(&self, copy: &CopyName, paused: bool) -> Result<(), ReplicationError> {
+        let known = self.state().copies.contains_key(copy);
+        if !known {
+            return Err(ReplicationError::NotFound(format!("there is no copy {copy}")));
+        }
+        self.change(copy, |entry| {
+            entry.paused = paused;
+            entry.state.log.health = if paused { Health::Paused } else { Health::Unknown };
+        });
+        Ok(())
+    }
+
+    pub(crate) fn is_paused(&self, copy: &CopyName) -> bool {
+        self.state().copies.get(copy).is_some_and(|entry| entry.paused)
+    }
+
+    /// The first incident stands: what follows from it says less.
+    pub(crate) fn report(&self, incident: Incident) {
+        let mut state = self.state();
+        state.incident.get_or_insert(incident);
+        drop(state);
+        self.changed.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    pub(crate) fn incident(&self) -> Option<Incident> {
+        self.state().incident.clone()
+    }
+
+    pub(crate) fn states(&self) -> Vec<CopyState> {
+        self.state().copies.values().map(|entry| entry.state.clone()).collect()
+    }
+
+    pub(crate) fn next_numbers(&self) -> Vec<(CopyName, Option<u64>)> {
+        self.state().copies.iter().map(|(name, entry)| (name.clone(), entry.next)).collect()
+    }
+}
+
+/// What a shipper knows of the copies, for whoever measures or waits.
+#[derive(Debug, Clone)]
+pub struct ShipView {
+    board: Arc<Board>,
+    policy: SyncPolicy,
+}
+
+impl ShipView {
+    pub(crate) fn new(board: Arc<Board>, policy: SyncPolicy) -> Self {
+        Self { board, policy }
+    }
+
+    /// Each copy's log cursor with its evidence.
+    pub fn states(&self) -> Vec<CopyState> {
+        self.board.states()
+    }
+
+    /// Everything before this is durable in as many copies as the sync policy asks for; `None` until that is known.
+    pub fn protected(&self) -> Option<Position> {
+        let counted =
+            |state: CopyState| if self.policy.counts(&state.name) { state.log.position } else { None };
+        let mut positions: Vec<Position> = self.states().into_iter().filter_map(counted).collect();
+        positions.sort_unstable_by_key(|position| Reverse(position.lsn));
+        positions.get(self.policy.needed() - 1).copied()
+    }
+
+    /// True once a newer writer was met: nothing will be protected any more.
+    pub fn is_fenced(&self) -> bool {
+        matches!(self.board.incident(), Some(Incident::Fenced { .. }))
+    }
+
+    /// Wakes whenever anything here may have changed.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.board.changed.subscribe()
+    }
+}

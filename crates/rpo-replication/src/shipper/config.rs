@@ -1,0 +1,68 @@
+use rpo_core::error::Problems;
+use rpo_core::{ByteSize, ConfigError};
+use serde::{Deserialize, Serialize};
+
+use crate::batch::BatchCodec;
+
+/// How batches are cut and kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[non_exhaustive]
+pub struct ShipConfig {
+    /// A batch ends at the first frame past this many bytes. 4 KiB to 64 MiB; larger means fewer requests when behind.
+    pub batch_bytes: ByteSize,
+    /// How batches are compressed.
+    pub codec: BatchCodec,
+    /// Sealing stops above this many spooled bytes until a copy takes some. At least `batch-bytes`; it bounds the disk
+    /// used, plus one batch.
+    pub spool_bytes_max: ByteSize,
+    /// Batches sealed, and sent to each copy, in one step. 1 to 4,096; bounds how long a step takes.
+    pub batches_per_step: u32,
+    /// Makes the shipper break its promises, for tests of the tests.
+    #[cfg(feature = "planted-bugs")]
+    #[serde(skip)]
+    pub planted: Option<crate::PlantedBug>,
+}
+
+impl Default for ShipConfig {
+    /// Batches of 4 MiB, zstd, at most 1 GiB spooled.
+    fn default() -> Self {
+        Self {
+            batch_bytes: ByteSize::mib(4),
+            codec: BatchCodec::Zstd,
+            spool_bytes_max: ByteSize::mib(1024),
+            batches_per_step: 64,
+            #[cfg(feature = "planted-bugs")]
+            planted: None,
+        }
+    }
+}
+
+impl ShipConfig {
+    /// Reports all broken rules together.
+    ///
+    /// # Errors
+    /// Each with field, value and bound.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let mut problems = Problems::new();
+        let batch = self.batch_bytes.get();
+        problems.require(
+            (4 << 10..=64 << 20).contains(&batch),
+            "batch-bytes",
+            self.batch_bytes,
+            "4KiB to 64MiB",
+        );
+        let spool = self.spool_bytes_max;
+        problems.require(spool.get() >= batch, "spool-bytes-max", spool, "at least batch-bytes");
+        let steps = self.batches_per_step;
+        problems.require((1..=4096).contains(&steps), "batches-per-step", steps, "1 to 4096");
+        problems.finish()
+    }
+
+    pub(crate) fn ignores_fences(&self) -> bool {
+        #[cfg(feature = "planted-bugs")]
+        return self.planted == Some(crate::PlantedBug::FenceIgnored);
+        #[cfg(not(feature = "planted-bugs"))]
+        false
+    }
+}

@@ -1,0 +1,46 @@
+//! Writers, copies, takeovers and everything that goes wrong between them; judged by an oracle that knows the truth.
+
+pub(crate) mod oracle;
+pub(crate) mod paper;
+pub(crate) mod site;
+
+use rpo_replication::ShipConfig;
+use rpo_testkit::sim::{Case, FaultPlan, Rng};
+
+use site::Site;
+
+/// One case: some dozens of turns of chaos, then either quiet, in which all converges, or a fire.
+pub(crate) fn scenario(case: &mut Case, config: &ShipConfig) -> Result<(), String> {
+    let world = case.world_with(FaultPlan::draw(case.seed()));
+    let mut rng = Rng::named(case.seed(), "turns");
+    let mut site = Site::new(world, &mut rng, config.clone())?;
+    let mut machines = 1;
+    for _ in 0..20 + rng.below(60) {
+        turn(&mut site, &mut rng, &mut machines)?;
+    }
+    if rng.coin() {
+        site.burn_and_restore(&mut rng)
+    } else {
+        site.drain()?;
+        site.restore_from_each()
+    }
+}
+
+fn turn(site: &mut Site, rng: &mut Rng, machines: &mut u32) -> Result<(), String> {
+    let at = rng.index(site.writers.len());
+    match rng.below(100) {
+        0..30 if !site.writers[at].fenced => site.write(at, rng.index(600)),
+        30..70 => site.step(at, rng.chance(700))?,
+        70..80 => site.cut(at, rng.index(3), rng.coin()),
+        80..84 => site.power_cut(at),
+        84..88 if *machines < 5 => {
+            let contenders = if rng.chance(250) { 2 } else { 1 };
+            let names: Vec<String> = (0..contenders).map(|n| format!("m{}", *machines + n)).collect();
+            *machines += contenders;
+            site.take_over(&names, at)?;
+        }
+        88..92 => site.world.advance(std::time::Duration::from_millis(rng.below(20_000))),
+        _ => site.ask(at)?,
+    }
+    site.check_reports()
+}
