@@ -15,6 +15,9 @@ use crate::RecoveryError;
 pub struct Base {
     /// Its id.
     pub id: CheckpointId,
+    /// Number of the checkpoint whose state it is: its own, or for a snapshot its origin's. Grows as states get newer,
+    /// whatever the wall clock did.
+    pub state: u64,
     /// When its capture began: everything older is in it.
     pub started: Timestamp,
     /// When its capture ended: nothing younger is in it.
@@ -85,7 +88,9 @@ impl Catalogue {
     /// A catalogue of `bases` and the `ranges` of one history; bases of other histories are left out.
     pub fn new(mut bases: Vec<Base>, ranges: Vec<Range>) -> Self {
         bases.retain(|base| ranges.is_empty() || base.position.is_none_or(|p| belongs(&ranges, p)));
-        bases.sort_by(|a, b| (a.position, a.finished, a.id.number).cmp(&(b.position, b.finished, b.id.number)));
+        bases.sort_by(|a, b| {
+            (a.position, a.finished, a.id.number).cmp(&(b.position, b.finished, b.id.number))
+        });
         Self { bases, ranges }
     }
 
@@ -99,9 +104,9 @@ impl Catalogue {
         &self.ranges
     }
 
-    /// Whether the thing has a log: then a target is a position, else a checkpoint.
+    /// Whether the thing has a log, be any of it here or not: then a target is a position, else a checkpoint.
     pub fn has_log(&self) -> bool {
-        !self.ranges.is_empty()
+        !self.ranges.is_empty() || self.bases.iter().any(|base| base.position.is_some())
     }
 
     /// Stretches of the log without a gap.
@@ -124,6 +129,18 @@ impl Catalogue {
         stretches
     }
 
+    /// What lies between the stretches and is in no object: from where, and up to where.
+    pub fn gaps(&self) -> Vec<(Position, Position)> {
+        self.coverage().windows(2).map(|pair| (pair[0].to, pair[1].from)).collect()
+    }
+
+    /// How far anything here reaches, restorable or not.
+    pub(crate) fn end(&self) -> Option<Position> {
+        let log = self.ranges.last().map(|range| range.to);
+        let base = self.bases.iter().filter_map(|base| base.position).max_by_key(|p| p.lsn);
+        log.into_iter().chain(base).max_by_key(|p| p.lsn)
+    }
+
     /// The stretches that something can be restored in: those that begin with the stream or under a checkpoint.
     /// Each begins where the first base of it stands.
     pub fn restorable(&self) -> Vec<Coverage> {
@@ -133,8 +150,7 @@ impl Catalogue {
                 None => Some(stretch), // from the beginning of the stream
                 Some(base) => {
                     let from = base.position?;
-                    let first_time = if from.lsn > stretch.from.lsn { base.started } else { stretch.first_time };
-                    Some(Coverage { from, first_time, ..stretch })
+                    Some(Coverage { from, first_time: base.finished, ..stretch })
                 }
             }
         };
@@ -144,6 +160,12 @@ impl Catalogue {
     /// The base for a state at `lsn` replayed over a stretch that begins at `from`: the newest (or with `oldest`, the
     /// oldest) checkpoint within; `Some(None)` is the empty beginning of the stream; `None` is no way.
     pub(crate) fn base_at_or_before(&self, lsn: Lsn, from: Lsn, oldest: bool) -> Option<Option<&Base>> {
+        #[cfg(feature = "planted-bugs")]
+        let lsn = if crate::planted::is(crate::planted::PlantedBug::BasePastTarget) {
+            Lsn::new(u64::MAX)
+        } else {
+            lsn
+        };
         let within = |base: &&Base| base.position.is_some_and(|p| p.lsn <= lsn && p.lsn >= from);
         if oldest && from == Lsn::ZERO {
             return Some(None);
@@ -191,6 +213,8 @@ fn belongs(ranges: &[Range], position: Position) -> bool {
             is_newest || position.lsn <= end
         }
         // A base older than what is left of the log still belongs, if no earlier epoch contradicts it.
-        None => ranges.first().is_none_or(|first| position.epoch < first.epoch && position.lsn <= first.from.lsn),
+        None => {
+            ranges.first().is_none_or(|first| position.epoch < first.epoch && position.lsn <= first.from.lsn)
+        }
     }
 }

@@ -5,8 +5,8 @@ use std::fmt;
 use rpo_core::ErrorKind;
 use rpo_core::ports::RestoreError;
 use rpo_core::target::RestorePoint;
+use rpo_core::{Epoch, StreamId};
 use serde::Serialize;
-
 
 /// A target that cannot be restored, with the nearest that can.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
@@ -46,6 +46,16 @@ pub enum RecoveryError {
     /// The archive of the log could not be read.
     #[error(transparent)]
     Archive(#[from] rpo_replication::ReplicationError),
+    /// The archive holds no history of that name.
+    #[error("no history of {stream} ends with epoch {epoch}; there are: {known}")]
+    NoHistory {
+        /// Which stream.
+        stream: StreamId,
+        /// What was asked for.
+        epoch: Epoch,
+        /// The epochs that name a history, the one that goes on first.
+        known: String,
+    },
     /// The restorer could not go on.
     #[error(transparent)]
     Restore(#[from] RestoreError),
@@ -79,7 +89,7 @@ impl RecoveryError {
     /// What to do about it.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Refused(_) => ErrorKind::NotFound,
+            Self::Refused(_) | Self::NoHistory { .. } => ErrorKind::NotFound,
             Self::Checkpoint(error) => error.kind(),
             Self::Archive(error) => error.kind(),
             Self::Restore(error) => error.kind(),

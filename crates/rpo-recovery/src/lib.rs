@@ -5,7 +5,7 @@
 //! - **Knows nothing of** who asked, when to ask, or what is in a thing: it gives entries, extents and commits to a
 //!   [`Restorer`](rpo_core::Restorer).
 //! - **Start at** [`Recovery`]; [`Catalogue`] and [`Plan`] are pure and can be used on their own:
-//! - **Units**: positions are exclusive ends, times microseconds UTC.
+//! - **Units**: positions are exclusive ends, times microseconds UTC. **Features**: `planted-bugs` for tests of tests.
 //!
 //! ```
 //! use rpo_core::target::RestorePoint;
@@ -32,7 +32,10 @@ mod error;
 mod execute;
 mod load;
 mod locate;
+mod pieces;
 mod plan;
+#[cfg(feature = "planted-bugs")]
+pub mod planted;
 #[cfg(test)]
 mod tests;
 

@@ -1,35 +1,47 @@
 //! The catalogue of a real repository: its checkpoints and its archived log, from one copy alone.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::{StreamExt as _, TryStreamExt as _};
-use rpo_checkpoint::{Cancel, CheckpointInfo, CheckpointOptions, Checkpointer, Progress};
+use rpo_checkpoint::{Cancel, CheckpointError, CheckpointInfo, CheckpointOptions, Checkpointer, Progress};
 use rpo_core::ports::Restorer;
 use rpo_core::target::{Bound, RestorePoint, Target};
 use rpo_core::{CheckpointId, Epoch, ErrorKind, Lsn, SourceId, StreamId};
-use rpo_replication::Archive;
+use rpo_replication::{Archive, Leg};
 use rpo_repository::Repository;
 
+use crate::RecoveryError;
 use crate::catalogue::{Base, Catalogue, Entries, History, Range};
 use crate::execute::{Bases, Outcome, execute};
 use crate::locate::{locate, named_points};
-use crate::plan::{Plan, PlanOptions};
-use crate::RecoveryError;
+use crate::pieces::{pieces, ranges};
+use crate::plan::{Plan, PlanOptions, shown};
 
 /// What one copy can restore of one thing.
 #[derive(Debug)]
 pub struct Recovery {
     catalogue: Catalogue,
-    log: Box<Log>,
+    log: Log,
     checkpoints: Checkpoints,
+    /// Checkpoints that are there and cannot be read, with what is wrong.
+    unreadable: Vec<(CheckpointId, String)>,
 }
 
 /// The archived log of one history; without one, nothing.
 #[derive(Debug)]
 struct Log {
     ranges: Vec<Range>,
-    archive: Option<(Archive, rpo_replication::History)>,
+    archive: Option<(Archive, Found)>,
+}
+
+/// A history, and the pieces of it that are there.
+#[derive(Debug)]
+struct Found {
+    tip: Epoch,
+    current: bool,
+    pieces: Vec<Leg>,
 }
 
 #[derive(Debug)]
@@ -51,7 +63,7 @@ impl Recovery {
     /// As [`load`](Self::load), but of the history that is named by `epoch`: also what a newer writer left behind.
     ///
     /// # Errors
-    /// As [`load`](Self::load).
+    /// As [`load`](Self::load); `NoHistory` if no history ends with that epoch.
     pub async fn load_history(
         repository: &Repository,
         source: &SourceId,
@@ -59,14 +71,20 @@ impl Recovery {
         epoch: Option<Epoch>,
     ) -> Result<Self, RecoveryError> {
         let checkpointer = Checkpointer::new(repository.clone(), CheckpointOptions::default());
-        let bases = checkpointer.list(source).await?.into_iter().map(base).collect();
+        let survey = checkpointer.survey(source).await?;
+        let unreadable = survey.unreadable.into_iter().map(|(id, error)| (id, error.to_string())).collect();
         let archive = match stream {
-            Some(stream) => history(Archive::of(repository.clone(), stream.clone()), epoch).await?,
+            Some(stream) => history(repository, stream, epoch).await?,
             None => None,
         };
-        let ranges: Vec<_> = archive.iter().flat_map(|(_, history)| ranges(history)).collect();
-        let catalogue = Catalogue::new(bases, ranges.clone());
-        Ok(Self { catalogue, log: Box::new(Log { ranges, archive }), checkpoints: Checkpoints(checkpointer) })
+        let ranges = archive.as_ref().map(|(_, found)| ranges(&found.pieces)).unwrap_or_default();
+        let catalogue = Catalogue::new(bases(survey.checkpoints), ranges.clone());
+        Ok(Self {
+            catalogue,
+            log: Log { ranges, archive },
+            checkpoints: Checkpoints(checkpointer),
+            unreadable,
+        })
     }
 
     /// What can be restored.
@@ -79,20 +97,36 @@ impl Recovery {
     /// # Errors
     /// The archive cannot be read.
     pub async fn named_points(&self) -> Result<Vec<RestorePoint>, RecoveryError> {
-        named_points(&self.catalogue, self.log.as_ref()).await
+        named_points(&self.catalogue, &self.log).await
     }
 
     /// What a restore to `target` would do, and exactly where it would end.
     ///
     /// # Errors
     /// [`crate::Refusal`] with the nearest points that can be restored.
-    pub async fn plan(&self, target: &Target, bound: Bound, options: PlanOptions) -> Result<Plan, RecoveryError> {
-        let located = locate(&self.catalogue, self.log.as_ref(), target, bound).await?;
-        let text = match bound {
-            Bound::Inclusive => target.to_string(),
-            Bound::Exclusive => format!("{target} (exclusive)"),
-        };
-        Ok(self.catalogue.plan(&text, &located, options)?)
+    pub async fn plan(
+        &self,
+        target: &Target,
+        bound: Bound,
+        options: PlanOptions,
+    ) -> Result<Plan, RecoveryError> {
+        self.check_readable(target).await?;
+        let located = locate(&self.catalogue, &self.log, target, bound).await?;
+        let mut plan = self.catalogue.plan(&shown(target, bound), &located, options)?;
+        let begins = plan.base.as_ref().map_or(0, |base| base.id.number);
+        let passed_over = self.unreadable.iter().filter(|(id, _)| id.number > begins);
+        plan.notes.extend(passed_over.map(|(id, why)| format!("checkpoint {id} cannot be read: {why}")));
+        Ok(plan)
+    }
+
+    /// A checkpoint asked for by id that is there and damaged is not "no such checkpoint".
+    async fn check_readable(&self, target: &Target) -> Result<(), RecoveryError> {
+        if let Target::Checkpoint(id) = target
+            && self.unreadable.iter().any(|(damaged, _)| damaged == id)
+        {
+            self.checkpoints.0.show(id).await?;
+        }
+        Ok(())
     }
 
     /// Carries `plan` out; see [`execute`].
@@ -106,47 +140,57 @@ impl Recovery {
         progress: &dyn Progress,
         cancel: &Cancel,
     ) -> Result<Outcome, RecoveryError> {
-        execute(plan, &self.checkpoints, self.log.as_ref(), restorer, progress, cancel).await
+        execute(plan, &self.checkpoints, &self.log, restorer, progress, cancel).await
     }
 }
 
-fn base(info: CheckpointInfo) -> Base {
-    Base {
-        id: info.id,
+fn bases(infos: Vec<CheckpointInfo>) -> Vec<Base> {
+    let origins: BTreeMap<u64, u64> =
+        infos.iter().filter_map(|info| Some((info.id.number, info.origin.as_ref()?.number))).collect();
+    let state_of = |number: u64| {
+        let mut state = number;
+        // Origins have smaller numbers; a manifest that says otherwise must not turn us round for ever.
+        while let Some(origin) = origins.get(&state).filter(|origin| **origin < state) {
+            state = *origin;
+        }
+        state
+    };
+    let base = |info: CheckpointInfo| Base {
+        state: state_of(info.id.number),
         started: info.started,
         finished: info.finished,
         position: info.position,
         bytes: info.statistics.bytes,
         entries: info.statistics.entries,
         names: info.tags.iter().filter_map(|tag| tag.parse().ok()).collect(),
-    }
+        id: info.id,
+    };
+    infos.into_iter().map(base).collect()
 }
 
 async fn history(
-    archive: Archive,
+    repository: &Repository,
+    stream: &StreamId,
     epoch: Option<Epoch>,
-) -> Result<Option<(Archive, rpo_replication::History)>, RecoveryError> {
+) -> Result<Option<(Archive, Found)>, RecoveryError> {
+    let archive = Archive::of(repository.clone(), stream.clone());
     let coverage = match archive.coverage().await {
         Ok(coverage) => coverage,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound && epoch.is_none() => return Ok(None),
         Err(error) => return Err(error.into()),
     };
-    let found = match epoch {
-        Some(epoch) => coverage.of_epoch(epoch).cloned(),
-        None => Some(coverage.current().clone()),
+    let chosen = match epoch {
+        Some(epoch) => coverage.of_epoch(epoch).ok_or_else(|| {
+            let known = coverage.histories.iter().map(|history| history.tip.to_string()).collect::<Vec<_>>();
+            RecoveryError::NoHistory { stream: stream.clone(), epoch, known: known.join(", ") }
+        })?,
+        None => coverage.current(),
     };
-    Ok(found.map(|history| (archive, history)))
-}
-
-fn ranges(history: &rpo_replication::History) -> Vec<Range> {
-    let range = |leg: &rpo_replication::Leg| Range {
-        epoch: leg.epoch,
-        from: leg.from,
-        to: leg.to,
-        first_time: leg.first_time,
-        last_time: leg.last_time,
-    };
-    history.legs.iter().map(range).collect()
+    let mut found = Found { tip: chosen.tip, current: chosen.current, pieces: Vec::new() };
+    for leg in &chosen.legs {
+        found.pieces.extend(pieces(repository, stream, leg).await?);
+    }
+    Ok(Some((archive, found)))
 }
 
 #[async_trait]
@@ -156,8 +200,15 @@ impl History for Log {
     }
 
     async fn entries(&self, from: Lsn, to: Lsn) -> Result<Entries<'_>, RecoveryError> {
-        let Some((archive, history)) = &self.archive else { return Ok(Box::pin(futures::stream::empty())) };
-        let entries = archive.entries(history, from, Some(to)).await?;
+        let Some((archive, found)) = &self.archive else { return Ok(Box::pin(futures::stream::empty())) };
+        // Only the pieces in question: the archive is never asked to look into a gap.
+        let touched = |leg: &&Leg| leg.to.lsn > from && leg.from.lsn < to;
+        let legs: Vec<_> = found.pieces.iter().filter(touched).cloned().collect();
+        if legs.is_empty() {
+            return Ok(Box::pin(futures::stream::empty()));
+        }
+        let history = rpo_replication::History { tip: found.tip, legs, current: found.current };
+        let entries = archive.entries(&history, from, Some(to)).await?;
         Ok(entries.map_err(RecoveryError::from).boxed())
     }
 }
@@ -171,8 +222,11 @@ impl Bases for Checkpoints {
         progress: &dyn Progress,
         cancel: &Cancel,
     ) -> Result<(), RecoveryError> {
-        self.0.restore(id, into, progress, cancel).await?;
-        Ok(())
+        match self.0.restore(id, into, progress, cancel).await {
+            Ok(_) => Ok(()),
+            Err(CheckpointError::Cancelled) => Err(RecoveryError::Cancelled),
+            Err(error) => Err(error.into()),
+        }
     }
 
     async fn kind(&self, id: &CheckpointId) -> Result<String, RecoveryError> {

@@ -98,7 +98,11 @@ impl fmt::Display for Plan {
             Some(commits) => writeln!(f, "leaves    {commits} commits out that came later")?,
             None => {}
         }
-        writeln!(f, "estimate  {}", self.estimate_seconds.map_or("unknown: nothing was measured yet".into(), |s| format!("{s:.0} s")))?;
+        writeln!(
+            f,
+            "estimate  {}",
+            self.estimate_seconds.map_or("unknown: nothing was measured yet".into(), |s| format!("{s:.0} s"))
+        )?;
         self.notes.iter().try_for_each(|note| writeln!(f, "note      {note}"))
     }
 }
@@ -112,68 +116,104 @@ impl Catalogue {
         match located {
             Located::Checkpoint(id) => {
                 let base = self.bases().iter().find(|base| base.id == *id);
-                let base = base.ok_or_else(|| self.refuse(target, format!("there is no checkpoint {id}"), None))?;
+                let base =
+                    base.ok_or_else(|| self.refuse(target, format!("there is no checkpoint {id}"), None))?;
                 Ok(self.as_it_is(target, base, Vec::new()))
             }
             Located::Boundary(reached) => self.plan_boundary(target, reached, options),
         }
     }
 
-    fn plan_boundary(&self, target: &str, reached: &RestorePoint, options: PlanOptions) -> Result<Plan, Refusal> {
+    fn plan_boundary(
+        &self,
+        target: &str,
+        reached: &RestorePoint,
+        options: PlanOptions,
+    ) -> Result<Plan, Refusal> {
         let lost = |reason: String| self.refuse(target, reason, reached.position.map(|p| p.lsn));
         let position = reached.position.ok_or_else(|| lost("it has no position in the log".into()))?;
         if !options.replay {
             let base = self.bases().iter().rfind(|b| b.position.is_some_and(|p| p.lsn <= position.lsn));
-            let base = base.ok_or_else(|| lost("without replay it takes a checkpoint at or before it, and there is none".into()))?;
-            let note = format!("without replay: the newest checkpoint at or before the target, not {position}");
+            let base = base.ok_or_else(|| {
+                lost("without replay it takes a checkpoint at or before it, and there is none".into())
+            })?;
+            let note =
+                format!("without replay: the newest checkpoint at or before the target, not {position}");
             return Ok(self.as_it_is(target, base, vec![note]));
         }
-        let stretch = self.coverage().into_iter().find(|s| s.from.lsn <= position.lsn && position.lsn <= s.to.lsn);
+        let stretch =
+            self.coverage().into_iter().find(|s| s.from.lsn <= position.lsn && position.lsn <= s.to.lsn);
         let stretch = stretch.ok_or_else(|| lost("no copy of the log reaches it without a gap".into()))?;
         let base = self
             .base_at_or_before(position.lsn, stretch.from.lsn, false)
             .ok_or_else(|| lost("there is no checkpoint before it that the log connects to".into()))?;
         let from = base.and_then(|b| b.position).unwrap_or(stretch.from);
-        let ranges = self.ranges().iter().filter(|r| r.to.lsn > from.lsn && r.from.lsn < position.lsn).count();
+        let ranges =
+            self.ranges().iter().filter(|r| r.to.lsn > from.lsn && r.from.lsn < position.lsn).count();
         let replay = (from.lsn < position.lsn).then_some(Replay { from, until: position, ranges });
-        Ok(Plan {
+        let mut plan = Plan {
             target: target.to_owned(),
             base: base.cloned(),
             replay,
             reached: reached.clone(),
-            bytes_after: stretch.to.lsn.bytes_since(position.lsn),
-            commits_after: stretch.to.sequence.zip(position.sequence).map(|(to, at)| to.commits_since(at)),
+            bytes_after: 0,
+            commits_after: None,
             bytes_needed: base.map_or(0, |b| b.bytes),
             estimate_seconds: None,
             notes: Vec::new(),
-        })
+        };
+        self.tell_what_is_left_out(&mut plan);
+        Ok(plan)
     }
 
     fn as_it_is(&self, target: &str, base: &Base, notes: Vec<String>) -> Plan {
-        let end = self.restorable().last().map(|s| s.to);
-        let after = end.zip(base.position);
-        Plan {
+        let mut plan = Plan {
             target: target.to_owned(),
             base: Some(base.clone()),
             replay: None,
             reached: base.reached(),
-            bytes_after: after.map_or(0, |(end, at)| end.lsn.bytes_since(at.lsn)),
-            commits_after: after.and_then(|(end, at)| Some(end.sequence?.commits_since(at.sequence?))),
+            bytes_after: 0,
+            commits_after: None,
             bytes_needed: base.bytes,
             estimate_seconds: None,
             notes,
-        }
+        };
+        self.tell_what_is_left_out(&mut plan);
+        plan
+    }
+
+    /// Everything after the point reached that this copy knows of, behind a gap too.
+    fn tell_what_is_left_out(&self, plan: &mut Plan) {
+        let Some((end, at)) = self.end().zip(plan.reached.position) else { return };
+        plan.bytes_after = end.lsn.bytes_since(at.lsn);
+        plan.commits_after = end.sequence.zip(at.sequence).map(|(end, at)| end.commits_since(at));
+        let gap = self.gaps().into_iter().find(|(from, _)| from.lsn >= at.lsn);
+        plan.notes.extend(gap.map(|(from, to)| format!("after it comes {}", self.gap_text(from, to))));
     }
 
     /// A refusal that names the restorable points nearest to `lsn`, or the newest one.
     pub(crate) fn refuse(&self, target: &str, reason: String, lsn: Option<Lsn>) -> Refusal {
+        match lsn {
+            Some(lsn) => self.refuse_between(target, reason, |p| p.position.is_some_and(|p| p.lsn <= lsn)),
+            None => self.refuse_between(target, reason, |_| true),
+        }
+    }
+
+    /// A refusal that names the last restorable point that `is_before` holds for, and the first that it does not.
+    pub(crate) fn refuse_between(
+        &self,
+        target: &str,
+        reason: String,
+        is_before: impl Fn(&RestorePoint) -> bool,
+    ) -> Refusal {
         let points = self.points();
-        let at = |p: &&RestorePoint| p.position.map(|p| p.lsn);
-        let (before, after) = match lsn {
-            Some(lsn) => (points.iter().rfind(|p| at(p) <= Some(lsn)), points.iter().find(|p| at(p) > Some(lsn))),
-            None => (points.last(), None),
-        };
-        Refusal { target: target.to_owned(), reason, nearest_before: before.cloned(), nearest_after: after.cloned() }
+        let nearest_before = points.iter().rfind(|p| is_before(p)).cloned();
+        let nearest_after = points.iter().find(|p| !is_before(p)).cloned();
+        Refusal { target: target.to_owned(), reason, nearest_before, nearest_after }
+    }
+
+    pub(crate) fn gap_text(&self, from: Position, to: Position) -> String {
+        format!("a gap of the log, from {from} to {to}")
     }
 
     /// A refusal that names the restorable points nearest to `time`.

@@ -7,10 +7,13 @@ use rpo_checkpoint::{Cancel, NoProgress, Progress};
 use rpo_core::ports::{Entry, EntryPath, RestoreError, RestoreReport, Restorer, Validation};
 use rpo_core::target::{Bound, RestorePoint, Target};
 use rpo_core::{
-    CheckpointId, Commit, Epoch, LogEntry, Lsn, Marker, MarkerKind, Position, Record, Sequence, Timestamp, TransactionId,
+    CheckpointId, Commit, Epoch, LogEntry, Lsn, Marker, MarkerKind, Position, Record, Sequence, Timestamp,
+    TransactionId,
 };
 
-use crate::{Base, Bases, Catalogue, Entries, History, Located, PlanOptions, Range, RecoveryError, execute, locate};
+use crate::{
+    Base, Bases, Catalogue, Entries, History, Located, PlanOptions, Range, RecoveryError, execute, locate,
+};
 
 /// A log of ten commits, one per second, 100 bytes each; a name after the fourth; ranges of three entries.
 struct Site {
@@ -108,6 +111,7 @@ fn base(number: u64, commits: u64) -> Base {
     let lsn = commits * 100 + if commits > 4 { 20 } else { 0 };
     Base {
         id: CheckpointId { source: "bank".parse().unwrap(), number },
+        state: number,
         started: second(commits as i64),
         finished: second(commits as i64),
         position: Some(at(lsn, commits)),
@@ -200,13 +204,18 @@ fn every_form_of_target_reaches_exactly_its_commits() {
         ("lsn:300", Bound::Exclusive, 2),
         ("lsn:399", Bound::Inclusive, 3),
     ];
-    for bases in [vec![], vec![base(1, 0)], vec![base(1, 0), base(2, 4)], vec![base(1, 2), base(2, 6), base(3, 9)]] {
+    for bases in
+        [vec![], vec![base(1, 0)], vec![base(1, 0), base(2, 4)], vec![base(1, 2), base(2, 6), base(3, 9)]]
+    {
         for (target, bound, commits) in cases {
             let oldest = bases.first().and_then(|b| b.position?.sequence).map_or(0, Sequence::get);
             let plan = match site.reach(bases.clone(), target, *bound) {
                 Ok(plan) => plan,
                 Err(error) => {
-                    assert!(*commits < oldest && site.ranges[0].from.lsn > Lsn::ZERO, "{target} {bound}: {error}");
+                    assert!(
+                        *commits < oldest && site.ranges[0].from.lsn > Lsn::ZERO,
+                        "{target} {bound}: {error}"
+                    );
                     continue;
                 }
             };
@@ -223,8 +232,11 @@ fn every_form_of_target_reaches_exactly_its_commits() {
 #[test]
 fn a_target_past_the_end_is_refused_with_the_newest_point() {
     let site = Site::new();
-    for target in ["seq:11", "time:1970-01-01T00:00:11Z", "lsn:5000", "txn:9", "tag:nothing", "checkpoint:bank@9"] {
-        let Err(RecoveryError::Refused(refusal)) = site.reach(vec![base(1, 4)], target, Bound::Inclusive) else {
+    for target in
+        ["seq:11", "time:1970-01-01T00:00:11Z", "lsn:5000", "txn:9", "tag:nothing", "checkpoint:bank@9"]
+    {
+        let Err(RecoveryError::Refused(refusal)) = site.reach(vec![base(1, 4)], target, Bound::Inclusive)
+        else {
             panic!("{target} was not refused");
         };
         let nearest = refusal.nearest_before.expect(target);
@@ -238,7 +250,9 @@ fn a_target_inside_a_gap_is_refused_with_both_edges() {
     let site = Site::new().without(3);
     let bases = vec![base(1, 8)];
 
-    let Err(RecoveryError::Refused(refusal)) = site.reach(bases.clone(), "time:1970-01-01T00:00:06.5Z", Bound::Inclusive) else {
+    let Err(RecoveryError::Refused(refusal)) =
+        site.reach(bases.clone(), "time:1970-01-01T00:00:06.5Z", Bound::Inclusive)
+    else {
         panic!("a state inside the gap was promised");
     };
 
@@ -319,14 +333,17 @@ fn a_cancelled_restore_puts_nothing_in_place() {
 
 #[test]
 fn a_thing_without_a_log_is_restored_from_the_newest_checkpoint_complete_by_then() {
-    let without_log = |number, finished| Base { position: None, finished: second(finished), ..base(number, 0) };
+    let without_log =
+        |number, finished| Base { position: None, finished: second(finished), ..base(number, 0) };
     let site = Site { ranges: Vec::new(), numbers: Vec::new(), entries: BTreeMap::new() };
     let bases = vec![without_log(1, 10), without_log(2, 20)];
 
     let plan = site.reach(bases.clone(), "time:1970-01-01T00:00:15Z", Bound::Inclusive).unwrap();
     assert_eq!(plan.reached.checkpoint.unwrap().number, 1);
 
-    let Err(RecoveryError::Refused(refusal)) = site.reach(bases, "time:1970-01-01T00:00:05Z", Bound::Inclusive) else {
+    let Err(RecoveryError::Refused(refusal)) =
+        site.reach(bases, "time:1970-01-01T00:00:05Z", Bound::Inclusive)
+    else {
         panic!("nothing was complete by then");
     };
     assert_eq!(refusal.nearest_after.unwrap().checkpoint.unwrap().number, 1);
