@@ -6,6 +6,7 @@ mod demo;
 mod exit;
 mod output;
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -17,9 +18,17 @@ use crate::output::Output;
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let output = Output { json: arguments.json, quiet: arguments.quiet };
-    let filter = tracing_subscriber::EnvFilter::try_from_env("RPO_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(if arguments.quiet { "error" } else { "warn" }));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    let filter = tracing_subscriber::EnvFilter::try_from_env("RPO_LOG").unwrap_or_else(|_| {
+        tracing_subscriber::EnvFilter::new(if arguments.quiet { "error" } else { "warn" })
+    });
+    let colours =
+        std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(colours)
+        .with_target(false)
+        .init();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(output, &anyhow::Error::from(error).context("the runtime cannot start")),
@@ -52,9 +61,13 @@ async fn run(arguments: Arguments, output: Output) -> anyhow::Result<u8> {
 /// Tells what failed: one line for people, one JSON line for programs, both on stderr.
 fn failed(output: Output, error: &anyhow::Error) -> ExitCode {
     let (code, kind) = code_of(error);
-    let message = message_of(error);
+    let mut message = message_of(error);
+    if let Some(next) = next_of(code).filter(|_| !message.contains("next: ")) {
+        message += &format!("; next: {next}");
+    }
     if output.json {
-        let line = serde_json::json!({ "message-type": "error", "code": code, "kind": kind, "message": message });
+        let line =
+            serde_json::json!({ "message-type": "error", "code": code, "kind": kind, "message": message });
         eprintln!("{line}");
     } else {
         eprintln!("error: {message}");
@@ -73,6 +86,21 @@ fn message_of(error: &anyhow::Error) -> String {
     message
 }
 
+/// What helps against errors of that code, where the error does not say so itself.
+fn next_of(code: u8) -> Option<&'static str> {
+    match code {
+        exit::KEY => Some(
+            "see where [repository] takes the passphrase or key from (if it names nothing: the environment variable \
+             RPO_PASSPHRASE)",
+        ),
+        exit::CONFIG => Some("mend the file, then rpo check"),
+        exit::DAMAGED => {
+            Some("rpo verify --read-data names what is damaged; another copy may be whole: --from COPY")
+        }
+        _ => None,
+    }
+}
+
 fn code_of(error: &anyhow::Error) -> (u8, Option<ErrorKind>) {
     for cause in error.chain() {
         if let Some(error) = cause.downcast_ref::<rpo::Error>() {
@@ -84,7 +112,8 @@ fn code_of(error: &anyhow::Error) -> (u8, Option<ErrorKind>) {
             return (code, Some(error.kind()));
         }
         if let Some(error) = cause.downcast_ref::<rpo::config::ConfigFileError>() {
-            let code = if error.kind() == ErrorKind::Invalid { exit::CONFIG } else { exit::of_kind(error.kind()) };
+            let code =
+                if error.kind() == ErrorKind::Invalid { exit::CONFIG } else { exit::of_kind(error.kind()) };
             return (code, Some(error.kind()));
         }
         if let Some(refused) = cause.downcast_ref::<commands::Refused>() {

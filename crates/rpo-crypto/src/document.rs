@@ -125,6 +125,16 @@ fn last_line<'a>(text: &'a str, name: &str) -> Option<(&'a str, [u8; 32])> {
 mod tests {
     use super::*;
 
+    #[test]
+    fn lines_and_limits_are_the_ones_in_the_spec() {
+        let spec = include_str!("document.md");
+        for line in [MAC_LINE, SUM_LINE] {
+            let shown = format!("{line}<{DIGITS} lower-case hexadecimal digits>");
+            assert!(spec.contains(&shown), "document.md lacks: {shown}");
+        }
+        assert!(spec.contains("at most 16 MiB") && DOCUMENT_BYTES_MAX == 16 << 20);
+    }
+
     fn sample() -> Vec<u8> {
         encode("a thing", &serde_json::json!({"format": "x", "version": 3, "rest": 1}), Some(&|_| [0xcd; 32]))
             .unwrap()

@@ -14,16 +14,19 @@
 //! - `ledger/bank.rs` is the program itself: it knows nothing of `rpo`.
 //! - `ledger/state.rs` is all that it has to bring along: a `Source` (its state, for checkpoints) and a `Restorer` (its
 //!   state back, from a checkpoint and the log).
+//! - `ledger/interface.rs` holds its arguments and what it prints.
 //! - This file wires them: see [`Ledger::open`] first, then [`Ledger::transfer`].
 #![allow(unreachable_pub)] // this file is also a module of the `rpo` command, for its demo
 
 #[path = "ledger/bank.rs"]
 mod bank;
+#[path = "ledger/interface.rs"]
+mod interface;
 #[path = "ledger/state.rs"]
 mod state;
 
-use std::io::{BufRead as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::io::BufRead as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,22 +35,22 @@ use rpo::checkpoint::{Cancel, CheckpointOptions, Checkpointer, NoProgress};
 use rpo::config::{Config, CopyConfig, DaemonConfig};
 use rpo::core::frame::CommitDraft;
 use rpo::core::objective::{AckLevel, Domain, Objective, RpoByDomain};
-use rpo::core::target::{Bound, RestorePoint, Target};
+use rpo::core::target::Bound;
 use rpo::core::window::EpochStart;
 use rpo::core::{
-    ByteSize, Epoch, ErrorKind, HumanDuration, LogEntry, PointName, Position, SourceId, StreamId, Timestamp, TransactionId,
+    ByteSize, Clock, ErrorKind, LogEntry, PointName, Position, SourceId, StreamId, TransactionId,
 };
 use rpo::manager::{Here, Manager, ManagerParts, StreamSystem};
 use rpo::recovery::{PlanOptions, Recovery};
 use rpo::replication::{Archive, Copies, Fork, Start, SyncPolicy, TakeoverOptions, take_over};
-use rpo::report::DomainReport;
 use rpo::wal::{Appended, Drive, Log, LogParts, OpenAs, Ticket, WalConfig, WalError, replay_dir};
 use rpo::{Site, SiteParts};
-use serde::Serialize;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use bank::{Bank, OPENING_BALANCE, Transfer};
+pub use interface::Arguments;
+use interface::{Command, Fact, Random, Restore, Run, tell};
 use state::{LedgerRestorer, LedgerSource, Shared, State};
 
 /// What the bank is called in the copies: its log and its checkpoints.
@@ -55,112 +58,6 @@ const NAME: &str = "ledger";
 
 /// One transfer in so many waits until it would survive the loss of this whole region; the others until it is on disk here.
 const PROTECT_ONE_IN: u64 = 10;
-
-/// A small bank that loses nothing it was told to keep.
-#[derive(Debug, clap::Args)]
-pub struct Arguments {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Debug, clap::Subcommand)]
-enum Command {
-    /// Book transfers until told to stop; one JSON line per fact on stdout, commands (`tag NAME`, `stop`) on stdin
-    Run(Run),
-    /// Restore the bank from one copy into a file
-    Restore(Restore),
-    /// Check the books of a restored bank
-    Audit {
-        /// What `restore` wrote.
-        file: PathBuf,
-    },
-}
-
-#[derive(Debug, clap::Args)]
-struct Run {
-    /// Where the bank lives: its log, and its state if it was restored.
-    #[arg(long)]
-    dir: PathBuf,
-    /// A copy, as `NAME=URL@REGION`; the first is home, and its region is where the bank runs.
-    #[arg(long = "copy", required = true, value_parser = copy)]
-    copies: Vec<CopyConfig>,
-    /// Seed of the transfers.
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// Accounts of a new bank.
-    #[arg(long, default_value_t = 100)]
-    accounts: u32,
-    /// Tellers that book at the same time.
-    #[arg(long, default_value_t = 8)]
-    writers: u32,
-    /// How much may be lost with this machine or region; the log is shipped four times as often.
-    #[arg(long, default_value = "2s")]
-    rpo: HumanDuration,
-    /// Time between two checkpoints of the whole bank.
-    #[arg(long, default_value = "2s")]
-    checkpoint_every: HumanDuration,
-    /// Time between two reports.
-    #[arg(long, default_value = "50ms")]
-    report_every: HumanDuration,
-    /// Take the stream over from whoever wrote it before: for a directory that was restored.
-    #[arg(long)]
-    takeover: bool,
-}
-
-#[derive(Debug, clap::Args)]
-struct Restore {
-    /// The copy to restore from; no other is asked.
-    #[arg(long, value_name = "URL")]
-    from: String,
-    /// `latest`, `time:2026-03-01T14:06:23Z`, `tag:NAME`, `seq:N`, `lsn:N`, `txn:N`, `checkpoint:ledger@N`.
-    #[arg(long, default_value = "latest")]
-    target: Target,
-    /// Leave out the commit the target names.
-    #[arg(long)]
-    exclusive: bool,
-    /// The file to write; it must not exist.
-    #[arg(long, value_name = "FILE")]
-    into: PathBuf,
-    /// Accounts the bank began with, for targets before its first checkpoint.
-    #[arg(long, default_value_t = 100)]
-    accounts: u32,
-}
-
-/// What is told on stdout, one JSON line each: `{"ack":{…}}`.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "kebab-case")]
-enum Fact {
-    /// The bank is open and stands here.
-    Opened { epoch: Epoch, position: Option<Position>, taken_over: bool },
-    /// A client was told that its transfer is done, at the level it asked for.
-    Ack { #[serde(flatten)] transfer: Transfer, seq: u64, lsn: u64, time: Timestamp, level: String },
-    /// How much would be lost now.
-    Report { head: Option<Position>, machine: Option<DomainReport>, region: Option<DomainReport> },
-    /// A moment got a name.
-    Tagged { name: PointName, seq: u64, lsn: u64, time: Timestamp },
-    /// Everything is shipped and closed.
-    Stopped { position: Position },
-    /// A restore is in place.
-    Restored { target: String, reached: RestorePoint, position: Option<Position>, checks: Vec<String> },
-    /// What an audit found.
-    Audit { transfers: usize, balances: i64, expected: i64, ids: Vec<u64>, wrong: Vec<String> },
-}
-
-/// Tells one fact. A reader that went away is an error: nobody would know what was acknowledged.
-fn tell(fact: &Fact) -> anyhow::Result<()> {
-    let mut line = serde_json::to_vec(fact)?;
-    line.push(b'\n');
-    let mut out = std::io::stdout().lock();
-    out.write_all(&line).and_then(|()| out.flush()).context("nobody listens")
-}
-
-/// `NAME=URL@REGION`.
-fn copy(text: &str) -> anyhow::Result<CopyConfig> {
-    let (name, rest) = text.split_once('=').context("write NAME=URL@REGION")?;
-    let (url, region) = rest.rsplit_once('@').context("the region is missing: write NAME=URL@REGION")?;
-    let region = Some(region.to_owned());
-    Ok(CopyConfig { name: name.parse()?, url: url.to_owned(), role: None, machine: None, region })
-}
 
 /// Carries a command out.
 ///
@@ -179,6 +76,7 @@ struct Ledger {
     books: Shared,
     log: Log,
     manager: Manager,
+    clock: Arc<dyn Clock>,
     name: SourceId,
 }
 
@@ -214,7 +112,7 @@ impl Ledger {
                 let taken = take_over(&copies, &stream, &options, &*parts.clock, &*parts.entropy).await?;
                 let (epoch, parent) = (taken.epoch, Some(taken.parent.epoch));
                 open_as = OpenAs::Takeover { epoch, at: taken.start(), parent };
-                start = Start::After(taken);
+                start = Start::After(Box::new(taken));
             }
         }
         let mut wal = WalConfig::zero_loss();
@@ -239,8 +137,9 @@ impl Ledger {
             ship_every: None, // follows the objective
             objective: Some(Objective::custom(most)),
         };
+        let clock = parts.clock;
         let manager_parts = ManagerParts {
-            clock: parts.clock,
+            clock: clock.clone(),
             entropy: parts.entropy,
             disk: parts.disk,
             state_dir: run.dir.join("rpo"),
@@ -248,7 +147,7 @@ impl Ledger {
         };
         let here = Here { machine, region: here };
         let manager = Manager::builder(manager_parts, here, site.specs()).stream(system).start().await?;
-        Ok(Self { books, log, manager, name })
+        Ok(Self { books, log, manager, clock, name })
     }
 
     /// Books one transfer and returns when it reached `level`: the promise that a client gets.
@@ -268,7 +167,8 @@ impl Ledger {
             self.manager.wait_protected(&self.name, end, domain).await?;
         }
         let seq = end.sequence.map_or(0, |sequence| sequence.get());
-        Ok(Fact::Ack { transfer, seq, lsn: lsn.get(), time, level: level.to_string() })
+        let (level, told) = (level.to_string(), self.clock.wall());
+        Ok(Fact::Ack { transfer, seq, lsn: lsn.get(), time, level, told })
     }
 
     /// Books and log are changed under one lock, so that a checkpoint always sees both at the same point.
@@ -280,7 +180,8 @@ impl Ledger {
             let amount = 1 + random.below(50) as i64;
             let transfer = Transfer { id: state.bank.next_id(), from, to: to as u32, amount };
             state.bank.check(&transfer)?;
-            let draft = CommitDraft::one(serde_json::to_vec(&transfer)?).with_transaction(TransactionId(transfer.id));
+            let draft =
+                CommitDraft::one(serde_json::to_vec(&transfer)?).with_transaction(TransactionId(transfer.id));
             Ok(match self.log.submit(draft) {
                 Ok(ticket) => {
                     state.bank.book(transfer.clone())?;
@@ -321,7 +222,9 @@ async fn epochs(site: &Site, stream: &StreamId) -> anyhow::Result<Vec<EpochStart
     match Archive::new(site.specs(), stream.clone())?.coverage().await {
         Ok(coverage) => {
             let legs = coverage.current().legs.iter();
-            Ok(legs.map(|leg| EpochStart { epoch: leg.epoch, fork: leg.parent.map(|parent| parent.fork) }).collect())
+            Ok(legs
+                .map(|leg| EpochStart { epoch: leg.epoch, fork: leg.parent.map(|parent| parent.fork) })
+                .collect())
         }
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(error.into()),
@@ -367,7 +270,11 @@ async fn serve(run: Run) -> anyhow::Result<()> {
 }
 
 /// One teller: books, waits for the promise, tells the client, again.
-async fn book(ledger: Arc<Ledger>, mut random: Random, stopping: watch::Receiver<bool>) -> anyhow::Result<()> {
+async fn book(
+    ledger: Arc<Ledger>,
+    mut random: Random,
+    stopping: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
     while !*stopping.borrow() {
         let important = random.below(PROTECT_ONE_IN) == 0;
         let level = if important { AckLevel::Protected(Domain::Region) } else { AckLevel::Durable };
@@ -386,7 +293,8 @@ async fn report(ledger: Arc<Ledger>, mut stopping: watch::Receiver<bool>) -> any
         }
         let report = reports.borrow_and_update().clone();
         let Some(system) = report.and_then(|report| report.systems.into_iter().next()) else { continue };
-        let [machine, region] = [Domain::Machine, Domain::Region].map(|domain| system.domain(domain).cloned());
+        let [machine, region] =
+            [Domain::Machine, Domain::Region].map(|domain| system.domain(domain).cloned());
         tell(&Fact::Report { head: system.head, machine, region })?;
     }
 }
@@ -407,7 +315,8 @@ fn commands() -> mpsc::UnboundedReceiver<String> {
 /// Restores the bank from one copy: nothing else is needed but the passphrase.
 async fn bring_back(restore: Restore) -> anyhow::Result<()> {
     let (name, stream) = (SourceId::new(NAME)?, StreamId::new(NAME)?);
-    let copy = CopyConfig { name: "copy".parse()?, url: restore.from, role: None, machine: None, region: None };
+    let copy =
+        CopyConfig { name: "copy".parse()?, url: restore.from, role: None, machine: None, region: None };
     let config = Config { copies: vec![copy], ..Config::default() };
     let site = Site::open(config, SiteParts::os()).await?;
     let (_, repository) = site.copy(None)?;
@@ -429,21 +338,14 @@ fn audit(file: &Path) -> anyhow::Result<()> {
     let ids: Vec<_> = bank.journal().map(|transfer| transfer.id).collect();
     let expected = OPENING_BALANCE * bank.balances().len() as i64;
     let is_wrong = !wrong.is_empty();
-    tell(&Fact::Audit { transfers: ids.len(), balances: bank.balances().iter().sum(), expected, ids, wrong })?;
+    tell(&Fact::Audit {
+        transfers: ids.len(),
+        balances: bank.balances().iter().sum(),
+        expected,
+        ids,
+        wrong,
+    })?;
     if is_wrong { bail!("the books are wrong") } else { Ok(()) }
-}
-
-/// The transfers of a run follow from its seed (splitmix64).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % limit.max(1)
-    }
 }
 
 #[derive(Debug, clap::Parser)]

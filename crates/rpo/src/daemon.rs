@@ -4,7 +4,7 @@ use rpo_core::event::Event;
 use tokio::sync::broadcast;
 
 use crate::config::Config;
-use crate::manager::{DirectorySystem, Here, Manager, ManagerParts};
+use crate::manager::{AbsentCopy, DirectorySystem, Here, Manager, ManagerParts};
 use crate::report::StatusReport;
 use crate::{Error, Site, SiteParts};
 
@@ -22,13 +22,9 @@ impl Daemon {
     /// The configuration contradicts itself, home cannot be opened, or another daemon uses the state directory.
     pub async fn start(config: Config, parts: SiteParts) -> Result<Self, Error> {
         config.validate()?;
+        parts.check_schemes(&config)?;
         let site = Site::open(config, parts).await?;
         site.home()?;
-        for (copy, opened) in site.copies() {
-            if let Err(error) = opened {
-                tracing::error!(copy = %copy.name, %error, "this copy cannot be opened: it gets nothing until rpo is started again");
-            }
-        }
         let config = site.config();
         let here = Here { machine: config.daemon.machine.clone(), region: config.daemon.region.clone() };
         let given = site.parts();
@@ -40,6 +36,13 @@ impl Daemon {
             sample_every: config.daemon.sample_every.get(),
         };
         let mut builder = Manager::builder(manager_parts, here, site.specs());
+        for (copy, opened) in site.copies() {
+            let Err(error) = opened else { continue };
+            tracing::error!(copy = %copy.name, %error, "this copy cannot be opened: it gets nothing until rpo is started again");
+            let (role, domain) = site.place(copy);
+            builder =
+                builder.absent(AbsentCopy { name: copy.name.clone(), role, domain, why: error.to_string() });
+        }
         for system in &config.systems {
             builder = builder.directory(DirectorySystem {
                 name: system.name.clone(),

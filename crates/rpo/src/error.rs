@@ -1,6 +1,10 @@
 //! Why something the manager was asked for failed.
 
-use rpo_core::{CopyName, ErrorKind, SourceId};
+use rpo_core::{CheckpointId, CopyName, ErrorKind, PointName, RepositoryId, SourceId};
+
+use rpo_checkpoint::CheckpointError;
+use rpo_repository::RepositoryError;
+use rpo_storage::StorageError;
 
 use crate::config::ConfigFileError;
 
@@ -49,8 +53,47 @@ pub enum Error {
         why: String,
     },
     /// No copy can be used.
-    #[error("no copy can be used: {0}")]
-    NoCopies(String),
+    #[error("no copy can be used: {why}")]
+    NoCopies {
+        /// Each copy with its reason.
+        why: String,
+        /// What to do about it; `NotFound` where the reasons differ.
+        kind: ErrorKind,
+    },
+    /// Home holds no repository, and another copy does: making a new one would part them for good.
+    #[error(
+        "copy {home} is home and holds no repository, but copy {holder} holds {repository}: nothing was made; next: bring \
+         {home} back, or let {holder} be home (role = \"home\" there, role = \"mirror\" for {home}), then rpo init"
+    )]
+    HomeLost {
+        /// Home.
+        home: CopyName,
+        /// A copy that holds the repository.
+        holder: CopyName,
+        /// Which one.
+        repository: RepositoryId,
+    },
+    /// A copy holds another repository than home.
+    #[error(
+        "copy {copy} holds repository {found}, home holds {expected}: they are no copies of each other; next: give {copy} a \
+         place of its own"
+    )]
+    NotACopy {
+        /// The copy.
+        copy: CopyName,
+        /// What it holds.
+        found: RepositoryId,
+        /// What home holds.
+        expected: RepositoryId,
+    },
+    /// The name is taken by another moment.
+    #[error("the name `{name}` is taken by {taken}; next: choose another")]
+    NameTaken {
+        /// The name.
+        name: PointName,
+        /// What has it.
+        taken: CheckpointId,
+    },
     /// A store failed.
     #[error(transparent)]
     Storage(#[from] rpo_storage::StorageError),
@@ -96,7 +139,10 @@ impl Error {
         match self {
             Self::Config(error) => error.kind(),
             Self::Rules(error) => error.kind(),
-            Self::NoSystem { .. } | Self::NoCopy { .. } | Self::NoCopies(_) => ErrorKind::NotFound,
+            Self::NoSystem { .. } | Self::NoCopy { .. } => ErrorKind::NotFound,
+            Self::NoCopies { kind, .. } => *kind,
+            Self::HomeLost { .. } | Self::NotACopy { .. } => ErrorKind::Refused,
+            Self::NameTaken { .. } => ErrorKind::Exists,
             Self::Copy { source, .. } => source.kind(),
             Self::CopyUnusable { kind, .. } => *kind,
             Self::Storage(error) => error.kind(),
@@ -116,7 +162,11 @@ impl Error {
     pub fn is_config(&self) -> bool {
         match self {
             Self::Config(error) => error.kind() == ErrorKind::Invalid,
-            Self::Rules(_) => true,
+            Self::Rules(_)
+            | Self::Storage(StorageError::Url { .. })
+            | Self::Repository(RepositoryError::Storage(StorageError::Url { .. }))
+            | Self::Checkpoint(CheckpointError::Config(_)) => true,
+            Self::Copy { source, .. } => source.is_config(),
             _ => false,
         }
     }

@@ -19,6 +19,9 @@ pub struct StatusReport {
     pub schema_version: u32,
     /// When it was taken; what was acknowledged later is not in it.
     pub taken_at: Timestamp,
+    /// Whether more will follow: false for the last one of a daemon that was stopped, and for one taken without a daemon.
+    #[serde(default)]
+    pub live: bool,
     /// The worst of all systems.
     pub overall: Status,
     /// Each system.
@@ -94,7 +97,7 @@ impl StatusReport {
     /// Puts the systems together.
     pub fn new(taken_at: Timestamp, systems: Vec<SystemReport>) -> Self {
         let overall = worst(systems.iter().map(|system| system.status));
-        Self { schema_version: SCHEMA_VERSION, taken_at, overall, systems }
+        Self { schema_version: SCHEMA_VERSION, taken_at, live: false, overall, systems }
     }
 
     /// The same report read at `now`: windows and evidence have aged since it was taken, and what was judged by them too.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rpo_checkpoint::{CheckpointOptions, Checkpointer};
+use rpo_core::error::Problems;
 use rpo_core::objective::Domain;
 use rpo_core::ports::Source;
 use rpo_core::{Clock, CopyName, Disk, Entropy, ErrorKind, RepositoryId, SourceId};
@@ -58,6 +59,21 @@ impl SiteParts {
         )?))
     }
 
+    /// Checks that every copy's URL has a scheme that is known here. Nothing is opened.
+    ///
+    /// # Errors
+    /// All copies whose URL has not, each with the schemes that are known.
+    pub fn check_schemes(&self, config: &Config) -> Result<(), Error> {
+        let known: Vec<_> = self.registry.schemes().map(|scheme| format!("{scheme}://")).collect();
+        let mut problems = Problems::new();
+        for copy in &config.copies {
+            let rule = format!("an unknown scheme; known are {}", known.join(", "));
+            let is_known = known.iter().any(|scheme| copy.url.starts_with(scheme));
+            problems.require(is_known, &format!("copy.{}.url", copy.name), &copy.url, rule);
+        }
+        Ok(problems.finish()?)
+    }
+
     fn repository_parts(&self, url: &str) -> Result<RepositoryParts, Error> {
         Ok(RepositoryParts {
             storage: self.store(url)?,
@@ -94,37 +110,47 @@ impl Site {
     /// Whatever stopped it; running it again goes on where it was.
     pub async fn create(config: &Config, parts: &SiteParts) -> Result<Created, Error> {
         config.validate()?;
-        let secret = config.secret()?;
-        let home_config = config.home().ok_or_else(|| Error::NoCopies("none is home".to_owned()))?;
-        let in_copy = |copy: &CopyConfig| {
-            let copy = copy.name.clone();
-            move |source: Error| Error::Copy { copy, source: Box::new(source) }
-        };
-        let (mut created, mut present) = (Vec::new(), Vec::new());
-        let home_parts = parts.repository_parts(&home_config.url).map_err(in_copy(home_config))?;
-        let home = match Repository::open(home_parts.clone(), secret.as_ref()).await {
-            Ok(home) => {
-                present.push(home_config.name.clone());
-                home
-            }
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                created.push(home_config.name.clone());
-                Repository::init(home_parts, options(secret.clone()))
-                    .await
-                    .map_err(|e| in_copy(home_config)(e.into()))?
-            }
-            Err(error) => return Err(in_copy(home_config)(error.into())),
-        };
-        for copy in config.copies.iter().filter(|copy| copy.name != home_config.name) {
-            let copy_parts = parts.repository_parts(&copy.url).map_err(in_copy(copy))?;
+        parts.check_schemes(config)?;
+        let secret = config.new_secret()?;
+        let home_config = config.home().ok_or_else(none_is_home)?;
+        // All are looked at before the first is made: a home that is gone while its copies live is no new beginning.
+        let mut absent = Vec::new();
+        let mut found = Vec::new();
+        for copy in &config.copies {
+            let in_copy = |source: Error| Error::Copy { copy: copy.name.clone(), source: Box::new(source) };
+            let copy_parts = parts.repository_parts(&copy.url).map_err(in_copy)?;
             match Repository::open(copy_parts.clone(), secret.as_ref()).await {
-                Ok(_) => present.push(copy.name.clone()),
-                Err(error) if error.kind() == ErrorKind::NotFound => {
-                    Repository::init_copy(copy_parts, &home).await.map_err(|e| in_copy(copy)(e.into()))?;
-                    created.push(copy.name.clone());
-                }
-                Err(error) => return Err(in_copy(copy)(error.into())),
+                Ok(repository) => found.push((copy, repository)),
+                Err(error) if error.kind() == ErrorKind::NotFound => absent.push((copy, copy_parts)),
+                Err(error) => return Err(in_copy(error.into())),
             }
+        }
+        let (mut created, mut present) = (Vec::new(), Vec::new());
+        let home = match found.iter().find(|(copy, _)| copy.name == home_config.name) {
+            Some((_, home)) => home.clone(),
+            None => {
+                if let Some((holder, repository)) = found.first() {
+                    let (home, holder) = (home_config.name.clone(), holder.name.clone());
+                    return Err(Error::HomeLost { home, holder, repository: repository.id() });
+                }
+                let at = absent.iter().position(|(copy, _)| copy.name == home_config.name);
+                let (copy, home_parts) = absent.remove(at.ok_or_else(none_is_home)?);
+                created.push(copy.name.clone());
+                let made = Repository::init(home_parts, options(secret)).await;
+                made.map_err(|e| Error::Copy { copy: copy.name.clone(), source: Box::new(e.into()) })?
+            }
+        };
+        for (copy, repository) in found {
+            if repository.id() != home.id() {
+                let (found, expected) = (repository.id(), home.id());
+                return Err(Error::NotACopy { copy: copy.name.clone(), found, expected });
+            }
+            present.push(copy.name.clone());
+        }
+        for (copy, copy_parts) in absent {
+            let made = Repository::init_copy(copy_parts, &home).await;
+            made.map_err(|e| Error::Copy { copy: copy.name.clone(), source: Box::new(e.into()) })?;
+            created.push(copy.name.clone());
         }
         Ok(Created { repository: home.id(), created, present })
     }
@@ -156,17 +182,8 @@ impl Site {
         if site.copies.iter().any(|(_, opened)| opened.is_ok()) {
             return Ok(site);
         }
-        // One reason for all (a wrong passphrase, say) is told as what it is.
-        let mut failed =
-            site.copies.into_iter().filter_map(|(copy, opened)| Some((copy.name, opened.err()?)));
-        match (failed.next(), failed.next()) {
-            (Some((copy, error)), None) => Err(unshare(copy, error)),
-            (Some((copy, error)), Some(_)) if error.kind() == ErrorKind::Key => Err(unshare(copy, error)),
-            (Some((copy, error)), Some((second, other))) => {
-                Err(Error::NoCopies(format!("{copy}: {error}; {second}: {other}")))
-            }
-            (None, _) => Err(Error::NoCopies("the configuration names none".to_owned())),
-        }
+        let failed = site.copies.into_iter().filter_map(|(copy, opened)| Some((copy.name, opened.err()?)));
+        Err(none_of(failed.collect()))
     }
 
     /// The configuration.
@@ -189,7 +206,7 @@ impl Site {
     /// # Errors
     /// It could not be opened.
     pub fn home(&self) -> Result<&Repository, Error> {
-        let home = self.config.home().ok_or_else(|| Error::NoCopies("none is home".to_owned()))?;
+        let home = self.config.home().ok_or_else(none_is_home)?;
         self.copy(Some(&home.name)).map(|(_, repository)| repository)
     }
 
@@ -204,19 +221,13 @@ impl Site {
                 let mut all = self.copies.iter().filter(|(copy, _)| !want_home || Some(&copy.name) == home);
                 all.find_map(|(copy, opened)| Some((&copy.name, opened.as_ref().ok()?)))
             };
-            return opened(true)
-                .or_else(|| opened(false))
-                .ok_or_else(|| Error::NoCopies("none could be opened".into()));
+            return opened(true).or_else(|| opened(false)).ok_or_else(|| none_of(Vec::new()));
         };
-        let known = || self.copies.iter().map(|(copy, _)| copy.name.as_str()).collect::<Vec<_>>().join(", ");
-        let (copy, opened) = self
-            .copies
-            .iter()
-            .find(|(copy, _)| copy.name == *name)
-            .ok_or_else(|| Error::NoCopy { name: name.clone(), known: known() })?;
-        match opened {
-            Ok(repository) => Ok((&copy.name, repository)),
-            Err(error) => Err(unshare(copy.name.clone(), error.clone())),
+        let wanted = self.config.require_copy(name)?;
+        match self.copies.iter().find(|(copy, _)| copy.name == wanted.name) {
+            Some((copy, Ok(repository))) => Ok((&copy.name, repository)),
+            Some((copy, Err(error))) => Err(unshare(copy.name.clone(), error.clone())),
+            None => Err(none_of(Vec::new())),
         }
     }
 
@@ -227,6 +238,12 @@ impl Site {
     }
 
     pub(crate) fn spec(&self, copy: &CopyConfig, repository: Repository) -> CopySpec {
+        let (role, domain) = self.place(copy);
+        CopySpec { name: copy.name.clone(), domain, url: copy.url.clone(), role, repository }
+    }
+
+    /// What a copy is for and where it stands, as replication takes it.
+    pub(crate) fn place(&self, copy: &CopyConfig) -> (Role, CopyDomain) {
         let role = match self.config.role(copy) {
             crate::config::Role::Home => Role::Home,
             crate::config::Role::Mirror => Role::Mirror,
@@ -237,7 +254,7 @@ impl Site {
         let mut domain = CopyDomain::default();
         domain.machine = copy.machine.clone().or_else(|| on_this_machine.then(|| here.machine.clone()));
         domain.region = Some(copy.region.clone().unwrap_or_else(|| here.region.clone()));
-        CopySpec { name: copy.name.clone(), domain, url: copy.url.clone(), role, repository }
+        (role, domain)
     }
 
     /// The failure domains that `copy` survives, by what the file declares.
@@ -282,10 +299,7 @@ impl Site {
     /// # Errors
     /// There is none; the error names those there are.
     pub fn system(&self, name: &SourceId) -> Result<&SystemConfig, Error> {
-        self.config.system(name).ok_or_else(|| {
-            let known = self.config.systems.iter().map(|s| s.name.as_str()).collect::<Vec<_>>().join(", ");
-            Error::NoSystem { name: name.clone(), known }
-        })
+        self.config.require_system(name)
     }
 
     /// The source of a system. Copies and state that lie inside it are left out: a repository that held itself would grow
@@ -354,6 +368,27 @@ async fn open_copy(
         true => Repository::open(parts, secret).await?,
         false => Repository::open_read_only(parts, secret).await?,
     })
+}
+
+fn none_is_home() -> Error {
+    Error::NoCopies { why: "none is home".to_owned(), kind: ErrorKind::Invalid }
+}
+
+/// No copy could be opened. One reason for all (a wrong passphrase, say) keeps its kind and is told once.
+fn none_of(mut failed: Vec<(CopyName, Arc<Error>)>) -> Error {
+    let first = failed.first().map(|(_, error)| error.kind());
+    let alike = failed.iter().all(|(_, error)| Some(error.kind()) == first);
+    match first {
+        None => Error::NoCopies { why: "the configuration names none".to_owned(), kind: ErrorKind::NotFound },
+        Some(kind) if failed.len() == 1 || (alike && kind == ErrorKind::Key) => {
+            let (copy, error) = failed.swap_remove(0);
+            unshare(copy, error)
+        }
+        Some(kind) => {
+            let each: Vec<_> = failed.iter().map(|(copy, error)| format!("{copy}: {error}")).collect();
+            Error::NoCopies { why: each.join("; "), kind: if alike { kind } else { ErrorKind::NotFound } }
+        }
+    }
 }
 
 /// The error as it is if nobody else holds it, else its text and kind.

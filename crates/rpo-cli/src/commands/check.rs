@@ -29,6 +29,7 @@ struct CopyChecked {
 
 pub(crate) async fn run(path: &Path, check: &Check, output: Output) -> anyhow::Result<u8> {
     let config = Config::load(path)?;
+    SiteParts::os().check_schemes(&config)?;
     let mut checked = Checked {
         schema_version: rpo::SCHEMA_VERSION,
         promises: config.promises(),

@@ -5,31 +5,47 @@ use std::path::Path;
 use rpo::core::ByteSize;
 use rpo::ops::{self, CheckpointReport, CheckpointRequest};
 
-use super::{site, stop_on_signal};
+use super::{Named, site, stop_on_signal};
 use crate::arguments::Checkpoint;
 use crate::exit;
 use crate::output::Output;
 
 pub(crate) async fn run(path: &Path, checkpoint: &Checkpoint, output: Output) -> anyhow::Result<u8> {
-    let site = site(path).await?;
+    let site = site(path, Named { system: checkpoint.system.as_ref(), copy: None }).await?;
     let cancel = stop_on_signal()?;
     let systems: Vec<_> = match &checkpoint.system {
-        Some(name) => vec![site.system(name)?.name.clone()],
+        Some(name) => vec![name.clone()],
         None => site.config().systems.iter().map(|system| system.name.clone()).collect(),
     };
     let mut code = exit::OK;
+    let mut failed: Option<anyhow::Error> = None;
     for system in systems {
+        let name = system.clone();
         let request = CheckpointRequest { system, full: checkpoint.full, name: None };
         let progress = output.progress();
         let taken = ops::checkpoint(&site, &request, &progress, &cancel).await;
         progress.done();
-        let report = taken?;
+        let report = match taken {
+            Ok(report) => report,
+            Err(error) if cancel.is_cancelled() => return Err(error.into()),
+            // The others are not to suffer for it; the first error is the one that is told last.
+            Err(error) => {
+                let error = anyhow::Error::from(error).context(name);
+                if let Some(earlier) = &failed {
+                    output.say(format!("error: {}", crate::message_of(&error)));
+                    tracing::debug!(%earlier, "an earlier system failed, too");
+                } else {
+                    failed = Some(error);
+                }
+                continue;
+            }
+        };
         show(&report, output)?;
         if report.is_partial() {
             code = exit::PARTIAL;
         }
     }
-    Ok(code)
+    failed.map_or(Ok(code), Err)
 }
 
 /// Shows what a checkpoint did, with everything that could not be captured.
@@ -37,7 +53,7 @@ pub(crate) fn show(report: &CheckpointReport, output: Output) -> anyhow::Result<
     output.event(report, || {
         let counts = &report.checkpoint.statistics;
         let mut text = format!(
-            "{}  {}  {} entries ({} changed, {} removed), read {}, stored {} in {:.1} s",
+            "{}  {}  {} entries ({} new or changed, {} removed), read {}, stored {} in {:.1} s",
             report.checkpoint.id,
             report.checkpoint.kind,
             counts.entries,
@@ -47,6 +63,9 @@ pub(crate) fn show(report: &CheckpointReport, output: Output) -> anyhow::Result<
             ByteSize::new(counts.added_bytes),
             report.seconds,
         );
+        if !report.checkpoint.tags.is_empty() {
+            text += &format!("  named {}", report.checkpoint.tags.join(", "));
+        }
         for lost in &report.checkpoint.lost {
             text += &format!("\n  not captured: {}: {}", lost.path, lost.reason);
         }

@@ -15,6 +15,11 @@ use crate::output::Output;
 pub(crate) async fn run(path: &Path, init: Init, output: Output) -> anyhow::Result<u8> {
     if !init.to.is_empty() {
         let text = template(&repository(&init.secret), &copies(&init.to)?, None);
+        // A configuration that cannot work is refused before anything is written.
+        let checked = Config::parse(&text, path)?;
+        checked.validate().map_err(rpo::Error::from)?;
+        SiteParts::os().check_schemes(&checked)?;
+        checked.new_secret()?;
         write_new(path, &text)?;
         output.say(format!("wrote {}", path.display()));
     }

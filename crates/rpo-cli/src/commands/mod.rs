@@ -16,7 +16,10 @@ use std::path::Path;
 
 use rpo::checkpoint::Cancel;
 use rpo::config::Config;
+use rpo::core::{CopyName, SourceId};
 use rpo::{Site, SiteParts};
+
+use crate::output::Output;
 
 /// A refusal of the command line itself, with its exit code.
 #[derive(Debug, thiserror::Error)]
@@ -32,14 +35,47 @@ impl Refused {
     }
 }
 
+/// What a command line names: looked up in the configuration before any store is asked.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Named<'a> {
+    pub(crate) system: Option<&'a SourceId>,
+    pub(crate) copy: Option<&'a CopyName>,
+}
+
+fn load(path: &Path, named: Named<'_>) -> anyhow::Result<Config> {
+    let config = Config::load(path)?;
+    if let Some(system) = named.system {
+        config.require_system(system)?;
+    }
+    if let Some(copy) = named.copy {
+        config.require_copy(copy)?;
+    }
+    Ok(config)
+}
+
 /// Reads the configuration and opens its copies.
-pub(crate) async fn site(config: &Path) -> anyhow::Result<Site> {
-    Ok(Site::open(Config::load(config)?, SiteParts::os()).await?)
+pub(crate) async fn site(path: &Path, named: Named<'_>) -> anyhow::Result<Site> {
+    Ok(Site::open(load(path, named)?, SiteParts::os()).await?)
 }
 
 /// The same for commands that only read.
-pub(crate) async fn site_read_only(config: &Path) -> anyhow::Result<Site> {
-    Ok(Site::open_read_only(Config::load(config)?, SiteParts::os()).await?)
+pub(crate) async fn site_read_only(path: &Path, named: Named<'_>) -> anyhow::Result<Site> {
+    Ok(Site::open_read_only(load(path, named)?, SiteParts::os()).await?)
+}
+
+/// Says so if home cannot be used and another copy speaks for it.
+pub(crate) fn say_if_not_home(site: &Site, from: Option<&CopyName>, output: Output) -> anyhow::Result<()> {
+    if let (None, Err(error)) = (from, site.home()) {
+        let (instead, _) = site.copy(None)?;
+        output.say(format!("home cannot be used ({error}); this is from copy {instead}"));
+    }
+    Ok(())
+}
+
+/// `1 system`, `2 systems`.
+pub(crate) fn count(number: u64, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{plural}")
 }
 
 /// Ctrl-C and SIGTERM stop long work at the next safe moment; a second Ctrl-C ends at once.

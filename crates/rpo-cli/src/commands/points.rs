@@ -5,13 +5,15 @@ use std::path::Path;
 use rpo::core::ByteSize;
 use rpo::ops;
 
-use super::site_read_only;
+use super::{Named, say_if_not_home, site_read_only};
 use crate::arguments::Points;
 use crate::exit;
 use crate::output::{Output, table};
 
 pub(crate) async fn run(path: &Path, points: &Points, output: Output) -> anyhow::Result<u8> {
-    let site = site_read_only(path).await?;
+    let named = Named { system: Some(&points.system), copy: points.from.as_ref() };
+    let site = site_read_only(path, named).await?;
+    say_if_not_home(&site, points.from.as_ref(), output)?;
     let report = ops::points(&site, &points.system, points.from.as_ref()).await?;
     output.result(&report, || {
         if report.checkpoints.is_empty() && report.coverage.is_empty() {
@@ -39,6 +41,9 @@ pub(crate) async fn run(path: &Path, points: &Points, output: Output) -> anyhow:
         }
         text
     })?;
-    output.next(format!("rpo restore {} --to latest --into DIR", report.system));
+    output.next(match report.checkpoints.is_empty() && report.coverage.is_empty() {
+        true => format!("rpo checkpoint {}", report.system),
+        false => format!("rpo restore {} --to latest --into DIR", report.system),
+    });
     Ok(exit::OK)
 }

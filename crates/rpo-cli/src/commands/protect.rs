@@ -15,6 +15,13 @@ use crate::output::Output;
 
 pub(crate) async fn run(path: &Path, protect: Protect, output: Output) -> anyhow::Result<u8> {
     let directory = absolute(&protect.directory);
+    if directory.to_str().is_none() {
+        let text = format!(
+            "{} is not UTF-8 and cannot stand in rpo.toml; next: protect a directory above it",
+            directory.display()
+        );
+        return Err(Refused::new(exit::REFUSED, text));
+    }
     if !directory.is_dir() {
         return Err(Refused::new(exit::NOT_FOUND, format!("{} is not a directory", directory.display())));
     }
@@ -28,8 +35,9 @@ pub(crate) async fn run(path: &Path, protect: Protect, output: Output) -> anyhow
     let text = template(&repository(&protect.secret), &copies(&protect.to)?, Some(&wanted));
     // A configuration that cannot work is refused before anything is written.
     let checked = Config::parse(&text, path)?;
-    checked.validate()?;
-    checked.secret()?;
+    checked.validate().map_err(rpo::Error::from)?;
+    SiteParts::os().check_schemes(&checked)?;
+    checked.new_secret()?;
     write_new(path, &text)?;
     output.say(format!("wrote {}", path.display()));
     let config = Config::load(path)?;
@@ -37,7 +45,9 @@ pub(crate) async fn run(path: &Path, protect: Protect, output: Output) -> anyhow
         format!("{} is written, the repository is not complete; next: mend it, then rpo init", path.display())
     })?;
     let code = checkpoint::run(path, &Checkpoint { system: Some(name), full: false }, output).await?;
-    output.say("keep the passphrase or key: without it nothing can be restored");
+    if config.repository.encryption.is_none() {
+        output.say("keep the passphrase or key: without it nothing can be restored");
+    }
     output.next("rpo check, then rpo run");
     Ok(code)
 }

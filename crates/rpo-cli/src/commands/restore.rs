@@ -7,13 +7,15 @@ use rpo::core::target::Bound;
 use rpo::ops::{self, RestoreRequest};
 
 use super::init::absolute;
-use super::{site_read_only, stop_on_signal};
+use super::{Named, say_if_not_home, site_read_only, stop_on_signal};
 use crate::arguments::Restore;
 use crate::exit;
 use crate::output::Output;
 
 pub(crate) async fn run(path: &Path, restore: Restore, output: Output) -> anyhow::Result<u8> {
-    let site = site_read_only(path).await?;
+    let named = Named { system: Some(&restore.system), copy: restore.from.as_ref() };
+    let site = site_read_only(path, named).await?;
+    say_if_not_home(&site, restore.from.as_ref(), output)?;
     let request = RestoreRequest {
         system: restore.system,
         target: restore.to,
@@ -36,15 +38,17 @@ pub(crate) async fn run(path: &Path, restore: Restore, output: Output) -> anyhow
         let mut text = report.plan.to_string();
         let outcome = &report.outcome;
         text += &format!(
-            "restored  {} entries, {}, {} commits into {} in {:.1} s\n",
+            "restored  {} entries, {}{} from copy {} into {} in {:.1} s\n",
             outcome.entries,
             ByteSize::new(outcome.bytes),
-            outcome.commits,
+            if outcome.commits > 0 { format!(", {} commits", outcome.commits) } else { String::new() },
+            report.copy,
             report.into.display(),
             report.seconds
         );
-        for check in &outcome.checks {
-            text += &format!("checked   {check}\n");
+        if !outcome.checks.is_empty() {
+            let checks: Vec<_> = outcome.checks.iter().map(ToString::to_string).collect();
+            text += &format!("checked   {}\n", checks.join(", "));
         }
         for note in &outcome.approximated {
             text += &format!("not exact {note}\n");

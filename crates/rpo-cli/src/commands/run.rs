@@ -3,6 +3,8 @@
 use std::path::Path;
 
 use rpo::config::Config;
+use rpo::core::ByteSize;
+use rpo::core::event::{Event, EventKind};
 use rpo::{Daemon, SiteParts};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -15,11 +17,14 @@ pub(crate) async fn run(path: &Path, run: &Run, output: Output) -> anyhow::Resul
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let daemon = Daemon::start(config, SiteParts::os()).await?;
     let mut events = daemon.subscribe();
-    output.say(format!("protecting {} systems; SIGTERM lets work in hand finish", daemon.systems()));
+    output.say(format!(
+        "protecting {}; SIGTERM lets work in hand finish",
+        super::count(daemon.systems() as u64, "system")
+    ));
     loop {
         tokio::select! {
             event = events.recv() => match event {
-                Ok(event) => output.event(&event, || event.to_string())?,
+                Ok(event) => output.event(&event, || told(&event))?,
                 Err(tokio::sync::broadcast::error::RecvError::Lagged(missed)) => {
                     output.say(format!("{missed} events were not shown"));
                 }
@@ -32,6 +37,28 @@ pub(crate) async fn run(path: &Path, run: &Run, output: Output) -> anyhow::Resul
     }
     output.say("draining: work in hand finishes");
     let report = daemon.stop().await?;
-    output.result(&report, || super::status::text(&report))?;
+    output.event(&report, || super::status::text(&report))?;
     Ok(exit::OK)
+}
+
+/// An event for people: its name, and what they would ask next.
+fn told(event: &Event) -> String {
+    let more = match &event.kind {
+        EventKind::BackupStarted { checkpoint } => checkpoint.to_string(),
+        EventKind::BackupCompleted { checkpoint, bytes_added, took } => {
+            format!(
+                "{checkpoint}, stored {} in {:.1} s",
+                ByteSize::new(*bytes_added),
+                took.get().as_secs_f64()
+            )
+        }
+        EventKind::BackupFailed { checkpoint, reason } => format!("{checkpoint}: {reason}"),
+        EventKind::RegionFailed { copy, reason } => format!("copy {copy}: {reason}"),
+        EventKind::RpoWarning { measured } | EventKind::RpoViolation { measured } => {
+            let window = measured.window.map_or_else(|| "unknown".to_owned(), super::status::short);
+            format!("if this {} were lost: {window}, promised {}", measured.domain, measured.limit)
+        }
+        _ => return event.to_string(),
+    };
+    format!("{event} {more}")
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use rpo::config::Config;
+use rpo::core::window::Window;
 use rpo::core::{ByteSize, HumanDuration};
 use rpo::report::{StatusReport, SystemReport};
 use rpo::{SiteParts, ops};
@@ -13,12 +14,18 @@ use crate::exit;
 use crate::output::{Output, table};
 
 pub(crate) async fn run(path: &Path, status: &Status, output: Output) -> anyhow::Result<u8> {
-    let mut report = ops::status(&Config::load(path)?, &SiteParts::os()).await?;
+    let config = Config::load(path)?;
+    if let Some(system) = &status.system {
+        config.require_system(system)?;
+    }
+    let mut report = ops::status(&config, &SiteParts::os()).await?;
     if let Some(system) = &status.system {
         report.systems.retain(|found| found.name == *system);
         let found = report.systems.first().map(|found| found.status);
-        report.overall =
-            found.ok_or_else(|| Refused::new(exit::NOT_FOUND, format!("there is no system `{system}`")))?;
+        report.overall = found.ok_or_else(|| {
+            let text = format!("the daemon's report does not know `{system}` yet; next: start rpo run again");
+            Refused::new(exit::NOT_FOUND, text)
+        })?;
     }
     output.result(&report, || text(&report))?;
     Ok(if status.exit_code { exit::of_status(report.overall) } else { exit::OK })
@@ -26,7 +33,13 @@ pub(crate) async fn run(path: &Path, status: &Status, output: Output) -> anyhow:
 
 /// The report for people. A dash means that nothing was promised.
 pub(crate) fn text(report: &StatusReport) -> String {
-    let mut text = format!("{}   overall: {}\n", report.taken_at, report.overall);
+    if report.systems.is_empty() {
+        return "nothing is protected: the file has no [[system]]".to_owned();
+    }
+    let promised =
+        report.systems.iter().flat_map(|system| &system.domains).any(|domain| domain.limit.is_some());
+    let overall = if promised { report.overall.to_string() } else { "nothing promised".to_owned() };
+    let mut text = format!("{}   overall: {overall}\n", report.taken_at);
     let mut rows = Vec::new();
     for system in &report.systems {
         for (number, domain) in system.domains.iter().enumerate() {
@@ -41,11 +54,11 @@ pub(crate) fn text(report: &StatusReport) -> String {
                 if domain.survivors.is_empty() {
                     "everything".to_owned()
                 } else {
-                    domain.loss.window.to_string()
+                    window(&domain.loss.window)
                 },
                 domain.limit.map_or_else(|| "-".to_owned(), |limit| limit.to_string()),
                 risk,
-                domain.status.to_string(),
+                domain.limit.map_or_else(|| "-".to_owned(), |_| domain.status.to_string()),
                 evidence(domain.loss.evidence_age),
                 if domain.declared { "declared".to_owned() } else { String::new() },
             ]);
@@ -60,11 +73,24 @@ pub(crate) fn text(report: &StatusReport) -> String {
 }
 
 fn evidence(age: Option<HumanDuration>) -> String {
-    age.map_or_else(|| "none".to_owned(), |age| format!("{} old", rounded(age)))
+    age.map_or_else(|| "none".to_owned(), |age| format!("{} old", short(age)))
 }
 
-fn rounded(age: HumanDuration) -> HumanDuration {
-    HumanDuration::from_millis(u64::try_from(age.get().as_millis() / 100 * 100).unwrap_or(u64::MAX))
+fn window(window: &Window) -> String {
+    match window {
+        Window::None => "nothing".to_owned(),
+        Window::Age(age) => short(*age),
+        Window::Unknown { bound: Some(bound) } => format!("unknown (at most {})", short(*bound)),
+        Window::Unknown { bound: None } => "unknown".to_owned(),
+    }
+}
+
+/// Rounded up, never down: to a tenth of a second, or to a second above a minute.
+pub(crate) fn short(age: HumanDuration) -> String {
+    let age = age.get();
+    let step = if age < std::time::Duration::from_secs(60) { 100 } else { 1_000 };
+    let steps = age.as_nanos().div_ceil(step * 1_000_000);
+    HumanDuration::from_millis(u64::try_from(steps * step).unwrap_or(u64::MAX)).to_string()
 }
 
 fn details(system: &SystemReport) -> String {
@@ -74,7 +100,7 @@ fn details(system: &SystemReport) -> String {
     }
     for copy in &system.copies {
         let held = copy.checkpoint.map_or_else(|| "no checkpoint".to_owned(), |n| format!("checkpoint {n}"));
-        text += &format!("\n  copy {} ({}): {}, {held}", copy.name, copy.role, copy.health);
+        text += &format!("\n  copy {} ({}): {held}, {}", copy.name, copy.role, copy.health);
     }
     if let Some(trouble) = &system.trouble {
         text += &format!("\n  trouble: {trouble}");

@@ -5,13 +5,14 @@ use std::path::Path;
 use rpo::core::ByteSize;
 use rpo::ops::{self, VerifyRequest};
 
-use super::{site_read_only, stop_on_signal};
+use super::{Named, count, site_read_only, stop_on_signal};
 use crate::arguments::Verify;
 use crate::exit;
 use crate::output::Output;
 
 pub(crate) async fn run(path: &Path, verify: Verify, output: Output) -> anyhow::Result<u8> {
-    let site = site_read_only(path).await?;
+    let named = Named { system: verify.system.as_ref(), copy: verify.copy.as_ref() };
+    let site = site_read_only(path, named).await?;
     let cancel = stop_on_signal()?;
     let request = VerifyRequest { system: verify.system, copy: verify.copy, read_data: verify.read_data };
     let progress = output.progress();
@@ -24,12 +25,19 @@ pub(crate) async fn run(path: &Path, verify: Verify, output: Output) -> anyhow::
             match &copy.trouble {
                 Some(trouble) => lines.push(format!("copy {}: {trouble}", copy.copy)),
                 None => lines.push(format!(
-                    "copy {}: {} checkpoints, {} packs, {} read, {} damaged",
+                    "copy {}: {}, {}, {}; {}",
                     copy.copy,
-                    copy.checkpoints,
-                    copy.packs,
-                    ByteSize::new(copy.read_bytes),
-                    copy.damaged.len()
+                    count(copy.checkpoints, "checkpoint"),
+                    count(copy.packs, "pack"),
+                    if request.read_data {
+                        format!("{} read", ByteSize::new(copy.read_bytes))
+                    } else {
+                        "data not read (--read-data does)".to_owned()
+                    },
+                    match copy.damaged.len() as u64 {
+                        0 => "nothing damaged".to_owned(),
+                        damaged => format!("{} damaged or missing", count(damaged, "object")),
+                    }
                 )),
             }
             for damaged in &copy.damaged {

@@ -92,7 +92,10 @@ impl Secret {
     }
 
     /// Refuses what is too weak for a new slot.
-    pub(super) fn check_strength(&self) -> Result<(), CryptoError> {
+    ///
+    /// # Errors
+    /// `Invalid` says what is asked for.
+    pub fn check_strength(&self) -> Result<(), CryptoError> {
         match self {
             Self::Passphrase(text) if text.chars() < PASSPHRASE_CHARS_MIN => Err(CryptoError::Invalid {
                 what: "passphrase",

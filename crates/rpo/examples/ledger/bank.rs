@@ -109,8 +109,12 @@ impl Bank {
         let refused = self.journal.values().find_map(|t| replayed.book(t.clone()).err());
         let books = match refused {
             Some(refused) => Some(refused.to_string()),
-            None => (replayed.balances != self.balances).then(|| "the journal does not lead to the balances".to_owned()),
+            None => (replayed.balances != self.balances)
+                .then(|| "the journal does not lead to the balances".to_owned()),
         };
-        vec![("money is conserved".to_owned(), conserved), ("the journal explains the balances".to_owned(), books)]
+        vec![
+            ("money is conserved".to_owned(), conserved),
+            ("the journal explains the balances".to_owned(), books),
+        ]
     }
 }

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rpo::core::ports::{
-    Capture, CaptureReport, Captured, Change, Content, ContentReader, Entry, EntryKind, EntryPath, EntryStream, Extent,
-    Metadata, RestoreError, RestoreReport, Restorer, Source, SourceError, Stability, Validation,
+    Capture, CaptureReport, Captured, Change, Content, ContentReader, Entry, EntryKind, EntryPath,
+    EntryStream, Extent, Metadata, RestoreError, RestoreReport, Restorer, Source, SourceError, Stability,
+    Validation,
 };
 use rpo::core::{Commit, Position};
 use rpo::wal::Log;
@@ -80,7 +81,11 @@ impl Source for LedgerSource {
             streams.insert(stream(&format!("journal-{number:08}")), json(block));
         }
         let entries = streams.iter().map(|(path, bytes)| entry(path, bytes)).collect::<Vec<_>>();
-        Ok(Box::new(LedgerCapture { position: state.position, entries: entries.into_iter(), streams: Arc::new(streams) }))
+        Ok(Box::new(LedgerCapture {
+            position: state.position,
+            entries: entries.into_iter(),
+            streams: Arc::new(streams),
+        }))
     }
 }
 
@@ -192,7 +197,8 @@ impl Restorer for LedgerRestorer {
     }
 
     fn entry(&self, entry: &Entry) -> Result<(), RestoreError> {
-        let len = usize::try_from(entry.len).map_err(|_| RestoreError::Invalid(format!("{}: too long", entry.path)))?;
+        let len = usize::try_from(entry.len)
+            .map_err(|_| RestoreError::Invalid(format!("{}: too long", entry.path)))?;
         let mut building = self.lock();
         building.report.entries += 1;
         building.streams.insert(entry.path.clone(), Vec::with_capacity(len.min(64 << 20)));
@@ -204,7 +210,8 @@ impl Restorer for LedgerRestorer {
         building.report.bytes += bytes.len() as u64;
         let unknown = || RestoreError::Invalid(format!("{path}: content before its entry"));
         let stream = building.streams.get_mut(path).ok_or_else(unknown)?;
-        let start = usize::try_from(offset).map_err(|_| RestoreError::Invalid(format!("{path}: offset {offset}")))?;
+        let start =
+            usize::try_from(offset).map_err(|_| RestoreError::Invalid(format!("{path}: offset {offset}")))?;
         if stream.len() < start + bytes.len() {
             stream.resize(start + bytes.len(), 0);
         }
@@ -226,11 +233,18 @@ impl Restorer for LedgerRestorer {
 
     fn apply(&self, commit: &Commit) -> Result<(), RestoreError> {
         let mut building = self.lock();
-        let state = building.state.as_mut().ok_or_else(|| RestoreError::Invalid("a commit before the base".into()))?;
+        let state = building
+            .state
+            .as_mut()
+            .ok_or_else(|| RestoreError::Invalid("a commit before the base".into()))?;
         for record in &commit.records {
-            let transfer: Transfer = serde_json::from_slice(&record.payload)
-                .map_err(|e| RestoreError::Invalid(format!("record at lsn {} is no transfer: {e}", record.lsn)))?;
-            state.bank.book(transfer).map_err(|e| RestoreError::Invalid(format!("at lsn {}: {e}", record.lsn)))?;
+            let transfer: Transfer = serde_json::from_slice(&record.payload).map_err(|e| {
+                RestoreError::Invalid(format!("record at lsn {} is no transfer: {e}", record.lsn))
+            })?;
+            state
+                .bank
+                .book(transfer)
+                .map_err(|e| RestoreError::Invalid(format!("at lsn {}: {e}", record.lsn)))?;
         }
         state.position = Some(commit.position());
         building.report.commits += 1;
@@ -243,13 +257,15 @@ impl Restorer for LedgerRestorer {
 
     fn validate(&self) -> Result<Validation, RestoreError> {
         let building = self.lock();
-        let state = building.state.as_ref().ok_or_else(|| RestoreError::Invalid("nothing was restored".into()))?;
+        let state =
+            building.state.as_ref().ok_or_else(|| RestoreError::Invalid("nothing was restored".into()))?;
         Ok(Validation { checks: state.bank.audit() })
     }
 
     fn publish(&self) -> Result<RestoreReport, RestoreError> {
         let building = self.lock();
-        let state = building.state.as_ref().ok_or_else(|| RestoreError::Invalid("nothing was restored".into()))?;
+        let state =
+            building.state.as_ref().ok_or_else(|| RestoreError::Invalid("nothing was restored".into()))?;
         save(state, &self.target)?;
         Ok(building.report.clone())
     }
@@ -271,7 +287,8 @@ fn bank_from(streams: &BTreeMap<EntryPath, Vec<u8>>) -> Result<Bank, RestoreErro
             journal.extend(serde_json::from_slice::<Vec<Transfer>>(bytes).map_err(damaged)?);
         }
     }
-    let balances = balances.ok_or_else(|| RestoreError::Invalid("the checkpoint has no stream `balances`".into()))?;
+    let balances =
+        balances.ok_or_else(|| RestoreError::Invalid("the checkpoint has no stream `balances`".into()))?;
     Ok(Bank::from_parts(balances, journal))
 }
 
@@ -287,7 +304,8 @@ pub fn save(state: &State, target: &Path) -> Result<(), RestoreError> {
     let beside = target.with_extension("partial");
     let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let file = std::fs::File::create(&beside).map_err(failed("create", &beside))?;
-    serde_json::to_writer(io::BufWriter::new(&file), state).map_err(|e| failed("write", &beside)(e.into()))?;
+    serde_json::to_writer(io::BufWriter::new(&file), state)
+        .map_err(|e| failed("write", &beside)(e.into()))?;
     file.sync_all().map_err(failed("sync", &beside))?;
     let placed = std::fs::hard_link(&beside, target).map_err(failed("put in place", target));
     std::fs::remove_file(&beside).map_err(failed("remove", &beside))?;

@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 
 use rpo_core::{ConfigError, ErrorKind};
 
-use super::Config;
+use super::{Config, nearest};
 
 /// Why the configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigFileError {
     /// The file cannot be read.
-    #[error("{}: cannot be read: {source}; next: rpo init writes one", .path.display())]
+    #[error("{}: cannot be read: {source}; next: {}", .path.display(), next(.source))]
     Read {
         /// The file.
         path: PathBuf,
@@ -38,7 +38,7 @@ pub enum ConfigFileError {
         source: ConfigError,
     },
     /// The secret cannot be had.
-    #[error("{from}: {why}")]
+    #[error("no passphrase or key from {from}: {why}")]
     Secret {
         /// The key that says where it comes from.
         from: String,
@@ -67,7 +67,8 @@ impl Config {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigFileError::Read { path: path.into(), source })?;
         let mut config = Self::parse(&text, path)?;
-        if let Some(folder) = path.parent() {
+        let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        if let Some(folder) = absolute.parent() {
             config.resolve_paths(folder);
         }
         config.validate().map_err(|source| ConfigFileError::Rules { path: path.into(), source })?;
@@ -102,6 +103,16 @@ impl Config {
     }
 }
 
+/// What helps against a file that cannot be read.
+fn next(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound => {
+            "rpo protect DIR --to URL writes one, rpo init --to URL an empty one; or name yours with --config"
+        }
+        _ => "make it readable, or name another with --config",
+    }
+}
+
 /// Adds the nearest known name to serde's "unknown field `x`, expected one of `a`, `b`".
 fn with_suggestion(message: &str) -> String {
     let names: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
@@ -109,12 +120,8 @@ fn with_suggestion(message: &str) -> String {
     let Some((wrong, known)) = names.split_first().filter(|_| is_unknown) else {
         return message.to_owned();
     };
-    let nearest =
-        known.iter().max_by(|a, b| strsim::jaro_winkler(wrong, a).total_cmp(&strsim::jaro_winkler(wrong, b)));
-    match nearest {
-        Some(nearest) if strsim::jaro_winkler(wrong, nearest) > 0.7 => {
-            format!("{message}; did you mean `{nearest}`?")
-        }
-        _ => message.to_owned(),
+    match nearest(wrong, known.iter().copied()) {
+        Some(nearest) => format!("{message}; did you mean `{nearest}`?"),
+        None => message.to_owned(),
     }
 }

@@ -16,6 +16,8 @@ use rpo_core::objective::{Domain, Objective};
 use rpo_core::{CopyName, HumanDuration, SourceId};
 use serde::{Deserialize, Serialize};
 
+use crate::Error;
+
 pub use check::Warning;
 pub use load::ConfigFileError;
 pub use promise::{Promise, Verdict};
@@ -140,7 +142,7 @@ pub struct SystemConfig {
 
 /// What a protected thing is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(tag = "kind", rename_all = "kebab-case", rename_all_fields = "kebab-case", deny_unknown_fields)]
 pub enum SourceConfig {
     /// A directory tree.
     Directory {
@@ -232,4 +234,46 @@ impl Config {
     pub fn system(&self, name: &SourceId) -> Option<&SystemConfig> {
         self.systems.iter().find(|s| s.name == *name)
     }
+
+    /// The system of that name, where there must be one.
+    ///
+    /// # Errors
+    /// There is none; the error names the nearest and all there are.
+    pub fn require_system(&self, name: &SourceId) -> Result<&SystemConfig, Error> {
+        self.system(name).ok_or_else(|| {
+            let known = nearest_of(name.as_str(), self.systems.iter().map(|s| s.name.as_str()));
+            Error::NoSystem { name: name.clone(), known }
+        })
+    }
+
+    /// The copy of that name, where there must be one.
+    ///
+    /// # Errors
+    /// There is none; the error names the nearest and all there are.
+    pub fn require_copy(&self, name: &CopyName) -> Result<&CopyConfig, Error> {
+        self.copies.iter().find(|copy| copy.name == *name).ok_or_else(|| {
+            let known = nearest_of(name.as_str(), self.copies.iter().map(|copy| copy.name.as_str()));
+            Error::NoCopy { name: name.clone(), known }
+        })
+    }
+}
+
+/// All known names, and the one that was probably meant: `docs, photos; did you mean `docs`?`.
+fn nearest_of<'a>(wrong: &str, known: impl Iterator<Item = &'a str>) -> String {
+    let known: Vec<_> = known.collect();
+    if known.is_empty() {
+        return "none".to_owned();
+    }
+    let listed = known.join(", ");
+    match nearest(wrong, known) {
+        Some(nearest) => format!("{listed}; did you mean `{nearest}`?"),
+        None => listed,
+    }
+}
+
+/// The known name that `wrong` resembles most, if it resembles any.
+fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let alike = |name: &str| strsim::jaro_winkler(wrong, name);
+    let nearest = known.into_iter().max_by(|a, b| alike(a).total_cmp(&alike(b)))?;
+    (alike(nearest) > 0.7).then_some(nearest)
 }

@@ -38,15 +38,27 @@ impl Config {
             let text = std::env::var(variable).map_err(|_| {
                 secret_error(
                     &from,
-                    "is not set; set it, or name a passphrase-file in [repository]".to_owned(),
+                    "it is not set; set it, or name a passphrase-file in [repository]".to_owned(),
                 )
             })?;
             (from, text)
         };
         if text.is_empty() {
-            return Err(secret_error(&from, "the passphrase is empty".to_owned()));
+            return Err(secret_error(&from, "it is empty".to_owned()));
         }
         Ok(Some(Secret::passphrase(text)))
+    }
+
+    /// As [`secret`](Self::secret), for a repository that is about to be made: it must be strong enough, too.
+    ///
+    /// # Errors
+    /// As [`secret`](Self::secret), or it is too short.
+    pub fn new_secret(&self) -> Result<Option<Secret>, ConfigFileError> {
+        let secret = self.secret()?;
+        if let Some(secret) = &secret {
+            secret.check_strength().map_err(|error| secret_error("[repository]", error.to_string()))?;
+        }
+        Ok(secret)
     }
 }
 

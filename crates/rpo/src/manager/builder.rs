@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use rpo_core::event::EventKind;
 use rpo_core::objective::{Domain, Objective};
-use rpo_core::{Clock, Disk, Entropy};
-use rpo_replication::{Copies, CopySpec, Role, SyncPolicy};
+use rpo_core::{Clock, CopyName, Disk, Entropy};
+use rpo_replication::{Copies, CopyDomain, CopySpec, Role, SyncPolicy};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -44,13 +45,30 @@ pub struct Here {
 impl Here {
     /// Whether `copy` is still there when `domain` around here is lost, by what its labels declare.
     pub fn survives(&self, copy: &CopySpec, domain: Domain) -> bool {
+        self.outlives(&copy.domain, domain)
+    }
+
+    pub(super) fn outlives(&self, copy: &CopyDomain, domain: Domain) -> bool {
         match domain {
             Domain::Process => true,
-            Domain::Machine => copy.domain.machine.as_ref() != Some(&self.machine),
-            Domain::Region => copy.domain.region.as_ref().is_some_and(|region| *region != self.region),
-            Domain::Operator => copy.domain.immutable,
+            Domain::Machine => copy.machine.as_ref() != Some(&self.machine),
+            Domain::Region => copy.region.as_ref().is_some_and(|region| *region != self.region),
+            Domain::Operator => copy.immutable,
         }
     }
+}
+
+/// A copy that is expected and could not be opened: it gets nothing, proves nothing, and stands in every report.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AbsentCopy {
+    /// Its name.
+    pub name: CopyName,
+    /// Home or mirror.
+    pub role: Role,
+    /// Where it stands, by what its labels declare.
+    pub domain: CopyDomain,
+    /// Why it could not be opened.
+    pub why: String,
 }
 
 /// A manager being put together.
@@ -59,6 +77,7 @@ pub struct Builder {
     parts: ManagerParts,
     here: Here,
     copies: Vec<CopySpec>,
+    absent: Vec<AbsentCopy>,
     policy: SyncPolicy,
     directories: Vec<DirectorySystem>,
     streams: Vec<StreamSystem>,
@@ -66,8 +85,15 @@ pub struct Builder {
 
 impl Builder {
     pub(super) fn new(parts: ManagerParts, here: Here, copies: Vec<CopySpec>) -> Self {
-        let (directories, streams) = (Vec::new(), Vec::new());
-        Self { parts, here, copies, policy: SyncPolicy::default(), directories, streams }
+        let (absent, directories, streams) = (Vec::new(), Vec::new(), Vec::new());
+        Self { parts, here, copies, absent, policy: SyncPolicy::default(), directories, streams }
+    }
+
+    /// Expects a copy that could not be opened: what only it could prove is unknown, not lost.
+    #[must_use]
+    pub fn absent(mut self, copy: AbsentCopy) -> Self {
+        self.absent.push(copy);
+        self
     }
 
     /// How many copies must hold a commit before it counts as protected. Default: one that survives the domain.
@@ -96,7 +122,7 @@ impl Builder {
     /// # Errors
     /// The copies do not belong together, an objective breaks rules, or another manager uses the state directory.
     pub async fn start(self) -> Result<Manager, Error> {
-        let Self { parts, here, copies, policy, directories, streams } = self;
+        let Self { parts, here, copies, absent, policy, directories, streams } = self;
         let together = Copies::new(copies.clone(), policy)?;
         let objectives = directories.iter().map(|d| &d.objective).chain(streams.iter().map(|s| &s.objective));
         objectives.flatten().try_for_each(Objective::validate)?;
@@ -138,10 +164,16 @@ impl Builder {
             parts,
             here,
             copies,
+            absent,
             systems,
             report: watch::Sender::new(None),
             counts: Mutex::default(),
+            sampling: tokio::sync::Mutex::default(),
         });
+        for copy in &shared.absent {
+            let kind = EventKind::RegionFailed { copy: copy.name.clone(), reason: copy.why.clone() };
+            shared.teller.tell(None, kind);
+        }
         let mut tasks = JoinSet::new();
         starts.into_iter().for_each(|start| start(&shared, &mut tasks));
         for mirror in together.mirrors().filter(|copy| copy.role == Role::Mirror) {

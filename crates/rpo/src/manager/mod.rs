@@ -26,7 +26,7 @@ use tokio::task::JoinSet;
 use crate::Error;
 use crate::report::StatusReport;
 
-pub use builder::{Builder, Here, ManagerParts};
+pub use builder::{AbsentCopy, Builder, Here, ManagerParts};
 pub use directory::DirectorySystem;
 pub use stream::StreamSystem;
 
@@ -75,10 +75,13 @@ pub(crate) struct Shared {
     parts: ManagerParts,
     here: Here,
     copies: Vec<CopySpec>,
+    absent: Vec<AbsentCopy>,
     systems: Vec<Arc<System>>,
     report: watch::Sender<Option<StatusReport>>,
     teller: Teller,
     counts: Mutex<Counts>,
+    /// One sample at a time: they write the same file.
+    sampling: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -223,7 +226,7 @@ impl Manager {
                 known.ended.get_or_insert_with(|| "the manager stopped".to_owned());
             });
         }
-        self.shared.sample().await
+        self.shared.sample_last().await
     }
 
     fn system(&self, name: &SourceId) -> Result<&Arc<System>, Error> {

@@ -101,6 +101,16 @@ pub(crate) async fn run(
 impl Shared {
     /// Measures every system, judges, tells of changes, and keeps the report.
     pub(crate) async fn sample(&self) -> Result<StatusReport, Error> {
+        self.sample_as(true).await
+    }
+
+    /// The same for the last time: nobody renews this report.
+    pub(crate) async fn sample_last(&self) -> Result<StatusReport, Error> {
+        self.sample_as(false).await
+    }
+
+    async fn sample_as(&self, live: bool) -> Result<StatusReport, Error> {
+        let _alone = self.sampling.lock().await;
         let mut systems = Vec::new();
         for system in &self.systems {
             systems.push(match &system.measure {
@@ -108,7 +118,7 @@ impl Shared {
                 Measure::Stream(stream) => self.stream(system, stream).await,
             });
         }
-        let report = StatusReport::new(self.wall(), systems);
+        let report = StatusReport { live, ..StatusReport::new(self.wall(), systems) };
         self.count(&report);
         let path = files::status_path(&self.parts.state_dir);
         let kept = files::replace(self.parts.disk.as_ref(), &path, &report);
@@ -122,8 +132,24 @@ impl Shared {
     }
 
     fn survivors(&self, domain: Domain) -> Vec<rpo_core::CopyName> {
-        let all = self.copies.iter().filter(|copy| self.here.survives(copy, domain));
-        all.map(|copy| copy.name.clone()).collect()
+        let opened = self.copies.iter().map(|copy| (&copy.name, &copy.domain));
+        let absent = self.absent.iter().map(|copy| (&copy.name, &copy.domain));
+        let all = opened.chain(absent).filter(|(_, place)| self.here.outlives(place, domain));
+        all.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// What is said of the copies that are expected and could not be opened.
+    fn absent(&self) -> impl Iterator<Item = CopyReport> {
+        self.absent.iter().map(|copy| CopyReport {
+            name: copy.name.clone(),
+            role: copy.role.to_string(),
+            health: format!("failing: {}", copy.why),
+            log: None,
+            lag_bytes: None,
+            lag_commits: None,
+            checkpoint: None,
+            evidence_age: None,
+        })
     }
 
     /// Asks every copy whether the newest checkpoint is whole there: its manifest is written last.
@@ -216,7 +242,7 @@ impl Shared {
                 evidence_age: seen.and_then(|seen| seen.1).map(|at| now.since(at).into()),
             }
         });
-        system.report(None, domains, copies.collect(), &state)
+        system.report(None, domains, copies.chain(self.absent()).collect(), &state)
     }
 
     async fn stream(&self, system: &System, stream: &StreamMeasure) -> SystemReport {
@@ -264,7 +290,8 @@ impl Shared {
             checkpoint: held.iter().find(|copy| copy.name == state.name).and_then(|copy| copy.newest),
             evidence_age: state.log.evidence.map(|e| now.since(Moment::new(e.wall, e.steady)).into()),
         });
-        system.report(Some(head), domains, copies.collect(), &lock(&system.state))
+        let copies = copies.chain(self.absent()).collect();
+        system.report(Some(head), domains, copies, &lock(&system.state))
     }
 
     /// Works out how far a stream is protected, and tells those who wait for it.

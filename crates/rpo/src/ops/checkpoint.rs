@@ -58,7 +58,7 @@ impl CheckpointReport {
 /// Takes a checkpoint of one system in home and brings the mirrors up to it.
 ///
 /// # Errors
-/// It could not be made; what was there before is untouched.
+/// It could not be made, or its name is taken; what was there before is untouched.
 pub async fn checkpoint(
     site: &Site,
     request: &CheckpointRequest,
@@ -69,6 +69,13 @@ pub async fn checkpoint(
     let begin = clock.monotonic();
     let system = site.system(&request.system)?;
     let checkpointer = site.checkpointer(system, site.home()?)?;
+    if let Some(name) = &request.name {
+        let known = checkpointer.list(&system.name).await?;
+        let tagged = |info: &&CheckpointInfo| info.tags.iter().any(|tag| tag == name.as_str());
+        if let Some(info) = known.iter().find(tagged) {
+            return Err(Error::NameTaken { name: name.clone(), taken: info.id.clone() });
+        }
+    }
     let kind = if request.full { CheckpointKind::Full } else { CheckpointKind::Incremental };
     let mut labels = rpo_checkpoint::Labels::default();
     labels.tags = request.name.iter().map(ToString::to_string).collect();

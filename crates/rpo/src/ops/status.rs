@@ -23,9 +23,10 @@ const REPORT_AGE_MAX: Duration = Duration::from_secs(60);
 pub async fn status(config: &Config, parts: &SiteParts) -> Result<StatusReport, Error> {
     let now = parts.clock.wall();
     let kept = last_report(parts.disk.as_ref(), &config.daemon.state_dir)?;
-    if let Some(report) =
-        kept.filter(|report| report.taken_at <= now && now.since(report.taken_at) <= REPORT_AGE_MAX)
-    {
+    let present = |report: &StatusReport| {
+        report.live && report.taken_at <= now && now.since(report.taken_at) <= REPORT_AGE_MAX
+    };
+    if let Some(report) = kept.filter(present) {
         return Ok(report.aged(now));
     }
     survey(&Site::open_read_only(config.clone(), parts.clone()).await?).await

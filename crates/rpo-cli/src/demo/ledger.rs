@@ -1,0 +1,1 @@
+../../../rpo/examples/ledger.rs
