@@ -67,6 +67,7 @@ fn demo(sh: &Shell) -> anyhow::Result<()> {
 
 fn deny(sh: &Shell) -> anyhow::Result<()> {
     tools::cargo(sh, "cargo-deny", "0.20.2")?;
+    cmd!(sh, "cargo fetch --locked --quiet").run()?;
     cmd!(sh, "cargo deny --offline --config deny.toml check licenses bans sources").run()?;
     // Advisories need a database that is fetched from outside: checked where it is there, and said where it is not.
     let home = sh.var("HOME").unwrap_or_default();

@@ -13,23 +13,18 @@ pub(crate) fn run(sh: &Shell, only: Option<&str>, seconds: u32) -> anyhow::Resul
     if let Some(only) = only.filter(|only| !targets.iter().any(|t| t == only)) {
         bail!("no fuzz target `{only}`; there are: {}", targets.join(", "));
     }
+    println!("   building {} targets", targets.len());
+    cmd!(sh, "cargo fuzz build --sanitizer none").quiet().run()?;
     for target in targets.iter().filter(|t| only.is_none_or(|only| only == t.as_str())) {
         println!("   fuzz {target}, {seconds} s");
-        let limits = [
-            "-rss_limit_mb=256",
-            "-malloc_limit_mb=128",
-            "-timeout=10",
-            "-print_final_stats=0",
-            "-verbosity=0",
-        ];
+        let limits = ["-rss_limit_mb=256", "-malloc_limit_mb=128", "-timeout=10", "-print_final_stats=0", "-verbosity=0"];
         let time = format!("-max_total_time={seconds}");
-        cmd!(sh, "cargo fuzz run --sanitizer none {target} -- {time} {limits...}")
-            .quiet()
-            .ignore_stderr()
-            .run()
-            .with_context(|| {
-                format!("the decoder behind `{target}` failed; the input is in fuzz/artifacts/{target}")
-            })?;
+        let run = cmd!(sh, "cargo fuzz run --sanitizer none {target} -- {time} {limits...}");
+        let output = run.quiet().ignore_status().output()?;
+        if !output.status.success() {
+            eprintln!("{}", String::from_utf8_lossy(&output.stderr));
+            bail!("the decoder behind `{target}` failed; the input is in fuzz/artifacts/{target}");
+        }
     }
     Ok(())
 }

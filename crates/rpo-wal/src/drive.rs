@@ -11,7 +11,7 @@ use crate::keep::Kept;
 use crate::state::Life;
 use crate::sync::locked;
 
-/// What a call of [`Log::step`] did.
+/// What a call of [`Log::step`](crate::Log::step) did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Step {
@@ -40,7 +40,7 @@ pub(crate) fn step(engine: &Engine) -> Step {
     }
 }
 
-/// Shuts the log down when the last clone of [`Log`] goes.
+/// Shuts the log down when the last clone of [`Log`](crate::Log) goes.
 #[derive(Debug)]
 pub(crate) struct Owner {
     engine: Arc<Engine>,

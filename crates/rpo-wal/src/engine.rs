@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, RwLock};
 
 use rpo_core::frame::EncodedEntry;
 use rpo_core::ports::DiskLock;
-use rpo_core::{Clock, Disk, Entropy, Position};
+use rpo_core::{Clock, Disk, Entropy, Monotonic, Position, Timestamp};
 
 use crate::catalog::Catalog;
 use crate::config::WalConfig;
@@ -49,7 +49,7 @@ pub enum Drive {
     Manual,
 }
 
-type Listener = Box<dyn Fn(Position) + Send + Sync>;
+type Listener = Box<dyn Fn(Position, Timestamp, Monotonic) + Send + Sync>;
 
 /// Counts since the log was opened.
 #[derive(Debug, Default)]
@@ -144,16 +144,16 @@ impl Engine {
     }
 
     /// Tells everybody who waits that something changed. The state is right before this is called.
-    pub(crate) fn announce(&self, durable: Option<Position>) {
+    pub(crate) fn announce(&self, durable: Option<(Position, Timestamp, Monotonic)>) {
         let wakers = locked(&self.state).take_wakers();
         self.done.notify_all();
         for (_, waker) in wakers {
             waker.wake();
         }
-        if let Some(position) = durable {
+        if let Some((position, wall, steady)) = durable {
             let listeners = self.listeners.read().unwrap_or_else(std::sync::PoisonError::into_inner);
             for listener in listeners.iter() {
-                listener(position);
+                listener(position, wall, steady);
             }
         }
     }

@@ -192,7 +192,7 @@ impl Engine {
     fn publish(&self, durable: Position, witnessed: Lsn) {
         let (now, wall): (Monotonic, Timestamp) = (self.parts.clock.monotonic(), self.parts.clock.wall());
         locked(&self.state).note_durable(durable, witnessed, now, wall);
-        self.announce(Some(durable));
+        self.announce(Some((durable, wall, now))); // the time before anybody could be told
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rpo_core::frame::{CommitDraft, EncodedEntry};
 use rpo_core::objective::AckLevel;
-use rpo_core::{Lsn, MarkerKind, PointName, Position, Timestamp, TransactionId};
+use rpo_core::{Lsn, MarkerKind, Monotonic, PointName, Position, Timestamp, TransactionId};
 
 use crate::config::WalConfig;
 use crate::drive::{Owner, Step, step};
@@ -75,12 +75,7 @@ impl Log {
         witness: Lsn,
     ) -> Result<(Self, RecoveryReport), WalError> {
         let (engine, report) = open::open(dir, config, parts, drive, open_as, witness)?;
-        let owner = Owner { engine: Arc::clone(&engine), threads: Mutex::default() };
-        if drive == Drive::Thread {
-            let threads =
-                [spawn(&engine, "rpo-wal-flush", flusher)?, spawn(&engine, "rpo-wal-keep", keeper)?];
-            locked(&owner.threads).extend(threads);
-        }
+        let owner = Owner::new(&engine)?;
         Ok((Self { engine, owner: Arc::new(owner) }, report))
     }
 
@@ -190,9 +185,10 @@ impl Log {
         self.engine.catalog.read().unwrap_or_else(PoisonError::into_inner).start
     }
 
-    /// Calls `listener` with the new durable position after each sync, on the thread that synced. It must return soon, and
-    /// neither append nor step.
-    pub fn on_durable(&self, listener: Box<dyn Fn(Position) + Send + Sync>) {
+    /// Calls `listener` after each sync, on the thread that synced, with the new durable position and the time of it on
+    /// both clocks: before anybody was told, so that whoever measures ages never begins later than a client's promise. It
+    /// must return soon, and neither append nor step.
+    pub fn on_durable(&self, listener: Box<dyn Fn(Position, Timestamp, Monotonic) + Send + Sync>) {
         self.engine.listeners.write().unwrap_or_else(PoisonError::into_inner).push(listener);
     }
 

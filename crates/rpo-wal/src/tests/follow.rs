@@ -48,7 +48,7 @@ fn listeners_are_told_of_each_new_durable_position() {
     let log = site.open();
     let told = Arc::new(Mutex::new(Vec::new()));
     let inner = Arc::clone(&told);
-    log.on_durable(Box::new(move |position| inner.lock().unwrap().push(position)));
+    log.on_durable(Box::new(move |position, _, _| inner.lock().unwrap().push(position)));
     let ends: Vec<_> = (0..3).map(|n| append(&log, n).end).collect();
     assert_eq!(*told.lock().unwrap(), ends);
 }
