@@ -1,7 +1,7 @@
 //! First checkpoint, unchanged checkpoint, restore: `rpo` beside `restic` on one tree in one run, turn by turn.
 //!
-//! `cargo xtask compare [TREE]`. Without a tree, one is made of the unpacked sources and the compiler's libraries that
-//! this machine has, and of seeded binaries: at least 20,000 files and 1 GiB. Prints medians and ratios, and whether the
+//! `cargo xtask compare [TREE]`. Without a tree, one is made of the unpacked crate sources that this
+//! machine has, and of seeded binaries: at least 20,000 files and 1 GiB. Prints medians and ratios, and whether the
 //! restored tree equals the original by `rsync --checksum`.
 #![allow(clippy::disallowed_methods)] // this program is a stopwatch
 
@@ -258,7 +258,7 @@ fn size_of(dir: &Path) -> anyhow::Result<(u64, u64)> {
     Ok((files, bytes))
 }
 
-/// Unpacked sources, the compiler's libraries, and seeded binaries until both minima are met.
+/// Unpacked sources, and seeded files and binaries until both minima are met.
 fn make_tree(tree: &Path) -> anyhow::Result<PathBuf> {
     if tree.exists() {
         return Ok(tree.to_owned());
@@ -267,11 +267,10 @@ fn make_tree(tree: &Path) -> anyhow::Result<PathBuf> {
     let partial = tree.with_extension("partial");
     fs::create_dir_all(&partial)?;
     let home = PathBuf::from(std::env::var_os("HOME").context("HOME is not set")?);
-    for (name, from) in [("sources", home.join(".cargo/registry/src")), ("libraries", home.join(".rustup/toolchains"))] {
-        if from.exists() {
-            let status = Command::new("cp").arg("-a").arg(&from).arg(partial.join(name)).status()?;
-            ensure!(status.success(), "cp ended with {status}");
-        }
+    let sources = home.join(".cargo/registry/src");
+    if sources.exists() {
+        let status = Command::new("cp").arg("-a").arg(&sources).arg(partial.join("sources")).status()?;
+        ensure!(status.success(), "cp ended with {status}");
     }
     let (files, bytes) = size_of(&partial)?;
     let mut seed = 0x5eed;
@@ -280,15 +279,17 @@ fn make_tree(tree: &Path) -> anyhow::Result<PathBuf> {
     for number in files..FILES_MIN {
         fs::write(small.join(format!("{number}.txt")), format!("{number} {:x}\n", next(&mut seed)).repeat(40))?;
     }
-    let mut big = fs::File::create(partial.join("big.bin"))?;
-    let missing = BYTES_MIN.saturating_sub(bytes).max(64 << 20);
-    let mut written = 0;
-    while written < missing {
-        let block: Vec<u8> = (0..131_072).flat_map(|_| next(&mut seed).to_le_bytes()).collect();
-        big.write_all(&block)?;
-        written += block.len() as u64;
+    // Large binaries in blocks of 1 MiB, every second one compressible to about a quarter, as machine code and images are.
+    let missing = BYTES_MIN.saturating_sub(bytes).max(256 << 20);
+    for number in 0..missing.div_ceil(64 << 20) {
+        let mut big = fs::File::create(partial.join(format!("big-{number}.bin")))?;
+        for block in 0..64u64 {
+            let spread = if block % 2 == 0 { u64::MAX } else { 0x0000_ffff_0000_0000 };
+            let bytes: Vec<u8> = (0..131_072).flat_map(|_| (next(&mut seed) & spread).to_le_bytes()).collect();
+            big.write_all(&bytes)?;
+        }
+        big.sync_all()?;
     }
-    big.sync_all()?;
     fs::rename(&partial, tree)?;
     Ok(tree.to_owned())
 }

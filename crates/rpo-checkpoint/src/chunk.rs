@@ -69,6 +69,11 @@ impl ChunkSet {
         }
     }
 
+    /// Whether `id` is in it.
+    pub(crate) fn contains(&self, id: &ChunkId) -> bool {
+        self.shard(id).binary_search(id).is_ok()
+    }
+
     #[cfg(test)]
     pub(crate) fn memory_bytes(&self) -> usize {
         let runs = self.shards.iter().map(|run| run.lock().unwrap().capacity() * size_of::<ChunkId>());

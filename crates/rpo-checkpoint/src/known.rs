@@ -1,8 +1,9 @@
 //! Which chunks need not be stored again.
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::collections::{BTreeSet, HashSet};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use futures::StreamExt;
 use rpo_core::SourceId;
 use rpo_crypto::ChunkId;
 use rpo_storage::Key;
@@ -10,10 +11,20 @@ use tokio::runtime::Handle;
 
 use crate::CheckpointError;
 use crate::chunk::ChunkSet;
-use crate::index::{IndexOwner, PackRecord};
-use crate::locate::{Committed, each_index};
+use crate::index::{IndexOwner, PackRecord, owner_of};
+use crate::locate::{READS_AT_ONCE, has_manifest, read_index};
 use crate::pack::PackId;
 use crate::store::Store;
+
+/// What committed indexes said, kept between the checkpoints of one program: each index is read once.
+#[derive(Debug, Default)]
+pub(crate) struct KnownCache(tokio::sync::Mutex<Cached>);
+
+#[derive(Debug, Default)]
+struct Cached {
+    indexes: HashSet<Key>,
+    chunks: Option<Arc<ChunkSet>>,
+}
 
 /// The chunks that are stored, or being stored by this run. Reads indexes when first asked, and not before: a run that
 /// finds nothing changed needs none.
@@ -21,12 +32,16 @@ pub(crate) struct Known {
     store: Store,
     handle: Handle,
     session: (SourceId, u64),
+    cache: Arc<KnownCache>,
     loading: Mutex<()>,
     loaded: OnceLock<Loaded>,
 }
 
 struct Loaded {
-    chunks: ChunkSet,
+    /// Chunks of committed sessions.
+    committed: Arc<ChunkSet>,
+    /// Chunks that this run has asked for and that are not committed.
+    claimed: ChunkSet,
     /// Chunks of packs whose session never committed, sorted, with the position of their pack.
     orphans: Vec<(ChunkId, u32)>,
     orphan_packs: Vec<(Key, PackId)>,
@@ -34,20 +49,29 @@ struct Loaded {
 }
 
 impl Known {
-    pub(crate) fn new(store: Store, handle: Handle, session: (SourceId, u64)) -> Self {
-        Self { store, handle, session, loading: Mutex::new(()), loaded: OnceLock::new() }
+    pub(crate) fn new(
+        store: Store,
+        handle: Handle,
+        session: (SourceId, u64),
+        cache: Arc<KnownCache>,
+    ) -> Self {
+        Self { store, handle, session, cache, loading: Mutex::new(()), loaded: OnceLock::new() }
     }
 
     /// True if the caller is to store the chunk: it is neither stored nor taken on by anybody else in this run.
     /// Blocks while indexes are read: for worker threads.
     pub(crate) fn claim(&self, id: ChunkId) -> Result<bool, CheckpointError> {
         let loaded = self.loaded()?;
-        if !loaded.chunks.insert(id) {
+        if loaded.committed.contains(&id) || !loaded.claimed.insert(id) {
             return Ok(false);
         }
         match loaded.orphans.binary_search_by(|(orphan, _)| orphan.cmp(&id)) {
             Err(_) => Ok(true),
             Ok(at) => {
+                #[cfg(feature = "planted-bugs")]
+                if crate::planted::is_on(crate::planted::Bug::UsesPacksOfNobody) {
+                    return Ok(false);
+                }
                 let pack = loaded.orphans[at].1;
                 loaded.adopted.lock().unwrap_or_else(PoisonError::into_inner).insert(pack);
                 Ok(false)
@@ -68,51 +92,67 @@ impl Known {
     }
 
     async fn load(&self) -> Result<Loaded, CheckpointError> {
-        let chunks = ChunkSet::new();
-        let mut committed = Committed::default();
         let own = IndexOwner::Session(self.session.0.clone(), self.session.1);
-        // Which owners count is asked first, by listing; indexes are read after.
-        let mut trusted = HashMap::new();
-        for meta in self.store.list("indexes/").await? {
-            if let Some((owner, _)) = crate::index::owner_of(&meta.key) {
-                let yes = committed.of(&self.store, &owner).await?;
-                trusted.insert(owner, yes);
-            }
+        let listed = self.store.list("indexes/").await?;
+        let there: HashSet<Key> = listed.into_iter().map(|meta| meta.key).collect();
+        let mut cached = self.cache.0.lock().await;
+        if !cached.indexes.is_subset(&there) {
+            *cached = Cached::default(); // an index went: what only it named may be gone, too
         }
-        let mut orphan_records: Vec<(Key, PackId, Vec<ChunkId>)> = Vec::new();
-        let damaged = each_index(&self.store, |key, owner, records| {
-            if *owner == own {
-                return;
-            }
+        let committed = Arc::clone(cached.chunks.get_or_insert_with(|| Arc::new(ChunkSet::new())));
+        let new = there.into_iter().filter(|key| !cached.indexes.contains(key)).collect::<Vec<_>>();
+        let new = new
+            .into_iter()
+            .filter_map(|key| Some((owner_of(&key)?.0, key)))
+            .filter(|(owner, _)| *owner != own);
+        let mut reads = futures::stream::iter(new)
+            .map(|(owner, key)| async move { self.read(&owner, &key).await.map(|read| (key, read)) })
+            .buffer_unordered(READS_AT_ONCE);
+        let mut orphans = Vec::new();
+        let mut orphan_packs = Vec::new();
+        while let Some(read) = reads.next().await {
+            let (key, Some((is_committed, records))) = read? else { continue };
             for record in records {
                 let ids =
                     record.table.frames.iter().flat_map(|frame| frame.chunks.iter().map(|chunk| chunk.id));
-                if trusted.get(owner) == Some(&true) {
+                if is_committed {
                     for id in ids {
-                        chunks.insert(id);
+                        committed.insert(id);
                     }
-                } else {
-                    let ids = ids.collect();
-                    orphan_records.push((key.clone(), record.pack, ids));
+                } else if self.store.repository.exists(&record.pack.key()).await? {
+                    orphans.extend(ids.map(|id| (id, orphan_packs.len() as u32)));
+                    orphan_packs.push((key.clone(), record.pack));
                 }
             }
-        })
-        .await?;
-        for (object, error) in damaged {
-            tracing::warn!(object, %error, "an index cannot be used; what only it names is stored again");
-        }
-        let mut orphans = Vec::new();
-        let mut orphan_packs = Vec::new();
-        for (key, pack, ids) in orphan_records {
-            if !self.store.repository.exists(&pack.key()).await? {
-                continue;
+            if is_committed {
+                cached.indexes.insert(key);
             }
-            orphans.extend(ids.into_iter().map(|id| (id, orphan_packs.len() as u32)));
-            orphan_packs.push((key, pack));
         }
         orphans.sort_unstable();
         orphans.dedup_by_key(|(id, _)| *id);
-        Ok(Loaded { chunks, orphans, orphan_packs, adopted: Mutex::new(BTreeSet::new()) })
+        let adopted = Mutex::new(BTreeSet::new());
+        Ok(Loaded { committed, claimed: ChunkSet::new(), orphans, orphan_packs, adopted })
+    }
+
+    /// An index, and whether its owner has committed (which is asked first). `None` if it cannot be used: what only it
+    /// names is stored again.
+    async fn read(
+        &self,
+        owner: &IndexOwner,
+        key: &Key,
+    ) -> Result<Option<(bool, Vec<PackRecord>)>, CheckpointError> {
+        let committed = match owner {
+            IndexOwner::Rebuilt(_) => false,
+            IndexOwner::Session(source, number) => has_manifest(&self.store, source, *number).await?,
+        };
+        match read_index(&self.store, key).await {
+            Ok(records) => Ok(records.map(|records| (committed, records))),
+            Err(error) if error.is_damage() => {
+                tracing::warn!(object = %key, %error, "an index cannot be used; what only it names is stored again");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Packs of sessions that never committed, of which this run uses chunks: they must go on its index and bill.
@@ -121,7 +161,7 @@ impl Known {
         let adopted = loaded.adopted.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut records = Vec::new();
         for (key, pack) in adopted.into_iter().map(|at| &loaded.orphan_packs[at as usize]) {
-            let read = crate::locate::read_index(&self.store, key).await?.unwrap_or_default();
+            let read = read_index(&self.store, key).await?.unwrap_or_default();
             let record = read.into_iter().find(|record| record.pack == *pack);
             records
                 .push(record.ok_or_else(|| CheckpointError::object(key, "it is gone while it was in use"))?);

@@ -1,6 +1,6 @@
 //! Reading indexes: which chunks are there, and where.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use futures::StreamExt;
 use rpo_core::SourceId;
@@ -52,26 +52,12 @@ pub(crate) async fn read_index(store: &Store, key: &Key) -> Result<Option<Vec<Pa
     index::decode(&frames).map(Some).map_err(|error| CheckpointError::object(key, error))
 }
 
-/// Tells which index owners have committed; asks the store once per session.
-#[derive(Debug, Default)]
-pub(crate) struct Committed(HashMap<IndexOwner, bool>);
-
-impl Committed {
-    pub(crate) async fn of(&mut self, store: &Store, owner: &IndexOwner) -> Result<bool, CheckpointError> {
-        if let Some(known) = self.0.get(owner) {
-            return Ok(*known);
-        }
-        let committed = match owner {
-            IndexOwner::Rebuilt(_) => false,
-            IndexOwner::Session(source, number) => has_manifest(store, source, *number).await?,
-        };
-        self.0.insert(owner.clone(), committed);
-        Ok(committed)
-    }
-}
-
 /// Whether a manifest (and no fence) stands at the commit key of a session, by its clear header.
-async fn has_manifest(store: &Store, source: &SourceId, number: u64) -> Result<bool, CheckpointError> {
+pub(crate) async fn has_manifest(
+    store: &Store,
+    source: &SourceId,
+    number: u64,
+) -> Result<bool, CheckpointError> {
     let key = layout::checkpoint(source, number);
     match store.read(&key, 0..HEADER_BYTES as u64).await {
         Ok(header) => {
@@ -139,11 +125,7 @@ impl Located {
     }
 
     /// Reads the tables of packs that no index names.
-    async fn scan_packs(
-        &mut self,
-        store: &Store,
-        seen: &HashSet<PackId>,
-    ) -> Result<(), CheckpointError> {
+    async fn scan_packs(&mut self, store: &Store, seen: &HashSet<PackId>) -> Result<(), CheckpointError> {
         let listed = store.list("packs/").await?;
         let unseen = listed.into_iter().filter_map(|meta| Some((PackId::of_key(&meta.key)?, meta.len)));
         let unseen: Vec<_> = unseen.filter(|(pack, _)| !seen.contains(pack)).collect();

@@ -353,6 +353,10 @@ impl Contents {
         if !error.is_damage() {
             return Err(error);
         }
+        #[cfg(feature = "planted-bugs")]
+        if crate::planted::is_on(crate::planted::Bug::SubstitutesZeros) {
+            return Ok(());
+        }
         let bad = Bad::of(object, &error);
         let mut damage = self.damage.lock().unwrap_or_else(PoisonError::into_inner);
         for need in needs {

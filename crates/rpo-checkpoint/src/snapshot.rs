@@ -8,12 +8,13 @@ use tokio::sync::mpsc;
 
 use crate::CheckpointError;
 use crate::board::Board;
-use crate::checkpointer::{CheckpointSummary, Checkpointer, Draft};
+use crate::checkpointer::{CheckpointSummary, Checkpointer};
 use crate::info::{CheckpointInfo, CheckpointKind, Statistics};
 use crate::manifest::{ManifestItem, ManifestRoot, PieceWriter};
 use crate::options::CheckpointOptions;
 use crate::pipeline::{Made, Packer, PieceSink, SealedPack};
 use crate::progress::{Cancel, Phase, Progress, Progressed};
+use crate::session::Draft;
 use crate::store::Store;
 use crate::stream::{ChainReader, load_chain};
 

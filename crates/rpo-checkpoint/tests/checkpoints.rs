@@ -342,3 +342,59 @@ async fn asking_for_what_is_not_there_says_so() {
         assert!(error.to_string().contains("docs@3"));
     }
 }
+
+/// Cancels once something was read.
+struct StopSoon(Cancel);
+
+impl rpo_checkpoint::Progress for StopSoon {
+    fn update(&self, progressed: rpo_checkpoint::Progressed) {
+        if progressed.bytes > 3_000_000 {
+            self.0.cancel();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_cancelled_run_has_stored_is_not_sent_again() {
+    let site = Site::new().await;
+    for n in 0..40u64 {
+        site.tree.put(&format!("file-{n:02}"), noise(600_000, n));
+    }
+    let cancel = Cancel::new();
+    let (tree, stop) = (site.tree.clone(), StopSoon(cancel.clone()));
+    let answer = site.checkpointer.checkpoint(&site.docs, tree, CheckpointKind::Full, &stop, &cancel).await;
+    assert_eq!(answer.unwrap_err().kind(), ErrorKind::Cancelled);
+    assert!(site.checkpointer.list(&site.docs).await.unwrap().is_empty());
+    assert!(!site.storage.keys("indexes/").await.is_empty(), "it is indexed");
+
+    let summary = site.full().await;
+
+    assert!(summary.info.statistics.added_raw_bytes < 24_000_000, "{:?}", summary.info.statistics);
+    site.assert_restores(2, &site.tree.now()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn indexes_are_read_once_by_a_program_that_goes_on_running() {
+    let site = Site::new().await;
+    for round in 0..5u64 {
+        site.tree.put(&format!("file-{round}"), noise(1_000, round));
+        site.storage.take_reads();
+        site.incremental().await;
+        let read = site.storage.take_reads();
+        let indexes = read.iter().filter(|(key, _)| key.as_str().starts_with("indexes/")).count();
+        assert!(indexes <= 1, "round {round}: {indexes} indexes read");
+    }
+    site.assert_restores(5, &site.tree.now()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_source_that_panics_is_an_error_and_nobody_hangs() {
+    let site = Site::new().await;
+    for n in 0..50 {
+        site.tree.put(&format!("file-{n}"), text(1_000, n));
+    }
+    site.tree.panic_on("file-30");
+    let error = site.try_checkpoint(CheckpointKind::Full).await.unwrap_err();
+    assert!(matches!(error, CheckpointError::Worker(_)), "{error}");
+    assert!(site.checkpointer.list(&site.docs).await.unwrap().is_empty());
+}

@@ -1,4 +1,5 @@
 //! The whole way: a directory on disk, a repository, a directory on disk.
+#![allow(clippy::unwrap_used)] // what tests share is tests, too
 
 use std::collections::BTreeSet;
 use std::fs;

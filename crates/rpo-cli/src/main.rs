@@ -11,6 +11,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use rpo::core::ErrorKind;
+use rpo::recovery::RecoveryError;
 
 use crate::arguments::{Arguments, Command};
 use crate::output::Output;
@@ -62,7 +63,7 @@ async fn run(arguments: Arguments, output: Output) -> anyhow::Result<u8> {
 fn failed(output: Output, error: &anyhow::Error) -> ExitCode {
     let (code, kind) = code_of(error);
     let mut message = message_of(error);
-    if let Some(next) = next_of(code).filter(|_| !message.contains("next: ")) {
+    if let Some(next) = next_of(code, kind).filter(|_| !message.contains("next: ")) {
         message += &format!("; next: {next}");
     }
     if output.json {
@@ -87,8 +88,11 @@ fn message_of(error: &anyhow::Error) -> String {
 }
 
 /// What helps against errors of that code, where the error does not say so itself.
-fn next_of(code: u8) -> Option<&'static str> {
+fn next_of(code: u8, kind: Option<ErrorKind>) -> Option<&'static str> {
     match code {
+        _ if kind == Some(ErrorKind::NoSpace) => Some(
+            "no room there: make some, then the same command again; nothing half-made counts, nothing is lost",
+        ),
         exit::KEY => Some(
             "see where [repository] takes the passphrase or key from (if it names nothing: the environment variable \
              RPO_PASSPHRASE)",
@@ -106,7 +110,9 @@ fn code_of(error: &anyhow::Error) -> (u8, Option<ErrorKind>) {
         if let Some(error) = cause.downcast_ref::<rpo::Error>() {
             let code = match error {
                 _ if error.is_config() => exit::CONFIG,
-                rpo::Error::Recovery(rpo::recovery::RecoveryError::Refused(_)) => exit::NOT_RESTORABLE,
+                rpo::Error::Recovery(error) if matches!(**error, RecoveryError::Refused(_)) => {
+                    exit::NOT_RESTORABLE
+                }
                 _ => exit::of_kind(error.kind()),
             };
             return (code, Some(error.kind()));

@@ -109,20 +109,23 @@ impl Catalogue {
         !self.ranges.is_empty() || self.bases.iter().any(|base| base.position.is_some())
     }
 
-    /// Stretches of the log without a gap.
+    /// Stretches of the log without a gap. Their times never decrease, also where a writer's clock was behind that of the
+    /// writer before it: an entry counts as no earlier than anything before it.
     pub fn coverage(&self) -> Vec<Coverage> {
         let mut stretches: Vec<Coverage> = Vec::new();
         for range in &self.ranges {
+            let earliest = stretches.last().map_or(range.first_time, |last| last.last_time);
+            let last_time = range.last_time.max(earliest);
             match stretches.last_mut() {
                 Some(last) if last.to.lsn == range.from.lsn => {
                     last.to = range.to;
-                    last.last_time = range.last_time;
+                    last.last_time = last_time;
                 }
                 _ => stretches.push(Coverage {
                     from: range.from,
                     to: range.to,
-                    first_time: range.first_time,
-                    last_time: range.last_time,
+                    first_time: range.first_time.max(earliest),
+                    last_time,
                 }),
             }
         }

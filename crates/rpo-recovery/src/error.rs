@@ -16,9 +16,9 @@ pub struct Refusal {
     /// Why it cannot be had.
     pub reason: String,
     /// The nearest restorable point before it.
-    pub nearest_before: Option<RestorePoint>,
+    pub nearest_before: Option<Box<RestorePoint>>,
     /// The nearest restorable point after it.
-    pub nearest_after: Option<RestorePoint>,
+    pub nearest_after: Option<Box<RestorePoint>>,
 }
 
 impl fmt::Display for Refusal {

@@ -39,8 +39,7 @@ struct Log {
 /// A history, and the pieces of it that are there.
 #[derive(Debug)]
 struct Found {
-    tip: Epoch,
-    current: bool,
+    history: rpo_replication::History,
     pieces: Vec<Leg>,
 }
 
@@ -113,9 +112,15 @@ impl Recovery {
         self.check_readable(target).await?;
         let located = locate(&self.catalogue, &self.log, target, bound).await?;
         let mut plan = self.catalogue.plan(&shown(target, bound), &located, options)?;
-        let begins = plan.base.as_ref().map_or(0, |base| base.id.number);
+        let begins = plan.base.as_ref().map_or(0, |base| base.state);
         let passed_over = self.unreadable.iter().filter(|(id, _)| id.number > begins);
         plan.notes.extend(passed_over.map(|(id, why)| format!("checkpoint {id} cannot be read: {why}")));
+        if let Some(broken) = self.log.archive.as_ref().and_then(|(_, found)| found.history.broken.as_ref()) {
+            let (epoch, number, why) = (broken.epoch, broken.number, &broken.why);
+            plan.notes.push(format!(
+                "the log goes on with object {number} of epoch {epoch}, which cannot be read: {why}"
+            ));
+        }
         Ok(plan)
     }
 
@@ -186,7 +191,7 @@ async fn history(
         })?,
         None => coverage.current(),
     };
-    let mut found = Found { tip: chosen.tip, current: chosen.current, pieces: Vec::new() };
+    let mut found = Found { history: chosen.clone(), pieces: Vec::new() };
     for leg in &chosen.legs {
         found.pieces.extend(pieces(repository, stream, leg).await?);
     }
@@ -207,7 +212,7 @@ impl History for Log {
         if legs.is_empty() {
             return Ok(Box::pin(futures::stream::empty()));
         }
-        let history = rpo_replication::History { tip: found.tip, legs, current: found.current };
+        let history = rpo_replication::History { legs, ..found.history.clone() };
         let entries = archive.entries(&history, from, Some(to)).await?;
         Ok(entries.map_err(RecoveryError::from).boxed())
     }

@@ -10,7 +10,8 @@ use crate::{Catalogue, RecoveryError, Refusal};
 
 /// Finds `target` in the catalogue, reading from `history` what is needed to know the exact commit boundary.
 ///
-/// Inclusive and exclusive: a *time* includes or excludes the commits of exactly that time; a *sequence* n is the first n
+/// Inclusive and exclusive: a *time* includes or excludes the commits of exactly that time (should a new writer's clock
+/// have been behind the old one's, it ends before the first commit that is too late); a *sequence* n is the first n
 /// or the first n − 1 commits; an *LSN* is the commits that end at or before it, or before it; a *transaction* includes or
 /// excludes its commit; for a checkpoint and a name both are the same.
 ///
@@ -36,6 +37,9 @@ pub async fn locate(
             newest.map(|base| Located::Checkpoint(base.id.clone())).ok_or_else(none)
         }
         Target::Time(time) => search.time(*time, bound).await,
+        Target::Sequence(_) | Target::Lsn(_) | Target::Transaction(_) if !catalogue.has_log() => {
+            Err(search.refuse("it has no log: ask for a checkpoint, a time, a tag or latest", None))
+        }
         Target::Sequence(sequence) => search.sequence(sequence.get(), bound).await,
         Target::Lsn(lsn) => search.lsn(*lsn, bound).await,
         Target::Transaction(id) => {
@@ -108,7 +112,7 @@ impl Search<'_> {
         }
     }
 
-    /// The last commit at or before `time`. Only the log proves which that is: commit times never decrease along it,
+    /// The last commit at or before `time`. Only the log proves which that is: a writer's commit times never decrease,
     /// while the wall clock that stamped checkpoints may have stepped.
     async fn time(&self, time: Timestamp, bound: Bound) -> Result<Located, RecoveryError> {
         let before = |at: Timestamp| at < time || (includes(bound) && at == time);
@@ -149,8 +153,10 @@ impl Search<'_> {
         for base in self.catalogue.bases().iter().rev().filter(inside).filter(|base| before(base.finished)) {
             let Some(position) = base.position else { continue };
             let next = self.history.entries(position.lsn, stretch.to.lsn).await?.try_next().await?;
-            if let Some(next) = next.filter(|next| before(next.time())) {
-                // Nothing before it is later than this.
+            let Some(next) = next.filter(|next| before(next.time())) else { continue };
+            // Within an epoch nothing before it is later; another writer's clock may have been ahead.
+            let others = self.catalogue.ranges().iter().filter(|range| range.epoch < next.position().epoch);
+            if others.map(|range| range.last_time).all(&before) {
                 return Ok(RestorePoint::at(next.time(), Some(position)));
             }
         }

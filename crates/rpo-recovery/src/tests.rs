@@ -30,21 +30,25 @@ fn at(lsn: u64, commits: u64) -> Position {
     Position { epoch: Epoch::FIRST, lsn: Lsn::new(lsn), sequence: Some(Sequence::new(commits)) }
 }
 
+fn commit_at(epoch: Epoch, lsn: u64, n: u64, time: i64) -> LogEntry {
+    LogEntry::Commit(Commit {
+        epoch,
+        lsn: Lsn::new(lsn),
+        end: Lsn::new(lsn + 100),
+        sequence: Sequence::new(n),
+        time: second(time),
+        transaction: Some(TransactionId(1_000 + n)),
+        context: None,
+        records: vec![Record { lsn: Lsn::new(lsn), payload: Bytes::from(vec![n as u8]) }],
+    })
+}
+
 impl Site {
     fn new() -> Self {
         let mut entries = Vec::new();
         let mut lsn = 0;
         for n in 1..=10u64 {
-            entries.push(LogEntry::Commit(Commit {
-                epoch: Epoch::FIRST,
-                lsn: Lsn::new(lsn),
-                end: Lsn::new(lsn + 100),
-                sequence: Sequence::new(n),
-                time: second(n as i64),
-                transaction: Some(TransactionId(1_000 + n)),
-                context: None,
-                records: vec![Record { lsn: Lsn::new(lsn), payload: Bytes::from(vec![n as u8]) }],
-            }));
+            entries.push(commit_at(Epoch::FIRST, lsn, n, n as i64));
             lsn += 100;
             if n == 4 {
                 entries.push(LogEntry::Marker(Marker {
@@ -142,7 +146,10 @@ impl Bases for Store {
 
 /// Collects the numbers of the commits it is given.
 #[derive(Debug, Default)]
-struct Collector(Mutex<(Option<Position>, Vec<u64>, Option<Vec<u64>>)>, bool);
+struct Collector(Mutex<Collected>, bool);
+
+/// Position, numbers so far, numbers in place.
+type Collected = (Option<Position>, Vec<u64>, Option<Vec<u64>>);
 
 impl Restorer for Collector {
     fn kind(&self) -> &str {
@@ -347,4 +354,36 @@ fn a_thing_without_a_log_is_restored_from_the_newest_checkpoint_complete_by_then
         panic!("nothing was complete by then");
     };
     assert_eq!(refusal.nearest_after.unwrap().checkpoint.unwrap().number, 1);
+}
+
+#[test]
+fn a_time_ends_before_the_first_commit_that_is_too_late_whoever_wrote_it() {
+    // A second writer, whose clock is four seconds behind, goes on after the tenth commit.
+    let mut site = Site::new();
+    let second_epoch = Epoch::new(2).unwrap();
+    let from = Position { epoch: second_epoch, ..at(1_020, 10) };
+    let place = |n: u64| Position { epoch: second_epoch, ..at(20 + n * 100, n) };
+    let commits: Vec<_> =
+        (11..=17u64).map(|n| commit_at(second_epoch, 20 + (n - 1) * 100, n, n as i64 - 4)).collect();
+    let range =
+        Range { epoch: second_epoch, from, to: place(17), first_time: second(7), last_time: second(13) };
+    site.ranges.push(range);
+    site.numbers.push(99);
+    site.entries.insert(99, commits);
+    let late = |number, commits| Base {
+        position: Some(place(commits)),
+        finished: second(commits as i64 - 4),
+        ..base(number, 0)
+    };
+
+    for bases in [vec![], vec![base(1, 4)], vec![base(1, 4), late(2, 12)], vec![late(1, 13), late(2, 16)]] {
+        // The tenth commit is of second 10; the fourteenth is the first of the second writer at second 10.
+        for (time, inclusive, exclusive) in [(6, 6, 5), (9, 9, 8), (10, 14, 9), (11, 15, 14), (13, 17, 16)] {
+            for (bound, commits) in [(Bound::Inclusive, inclusive), (Bound::Exclusive, exclusive)] {
+                let plan = site.reach(bases.clone(), &format!("time:{}", second(time)), bound).unwrap();
+                let reached = plan.reached.position.unwrap().sequence.unwrap().get();
+                assert_eq!(reached, commits, "second {time} {bound}, {} bases", bases.len());
+            }
+        }
+    }
 }

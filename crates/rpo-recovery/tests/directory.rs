@@ -1,4 +1,5 @@
 //! Stories of a directory: what is planned is what comes back, or nothing is in place and the error says what is hit.
+#![allow(clippy::unwrap_used)] // a test may fail so
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -7,8 +8,8 @@ use std::process::Command;
 use std::sync::Arc;
 
 use rpo_checkpoint::{
-    Cancel, CheckpointInfo, CheckpointKind, CheckpointOptions, Checkpointer, Labels, NoProgress, Phase, Progress,
-    Progressed,
+    Cancel, CheckpointInfo, CheckpointKind, CheckpointOptions, Checkpointer, Labels, NoProgress, Phase,
+    Progress, Progressed,
 };
 use rpo_core::target::{Bound, Target};
 use rpo_core::{ErrorKind, SourceId};
@@ -31,7 +32,8 @@ struct Site {
 impl Site {
     async fn new() -> Self {
         let scratch = tempfile::tempdir().unwrap();
-        let storage = Arc::new(LocalStorage::open(scratch.path().join("repo"), Arc::new(OsDisk::new())).unwrap());
+        let storage =
+            Arc::new(LocalStorage::open(scratch.path().join("repo"), Arc::new(OsDisk::new())).unwrap());
         let parts =
             RepositoryParts { storage, clock: Arc::new(OsClock::new()), entropy: Arc::new(OsEntropy::new()) };
         let repository = Repository::init(parts, InitOptions::unencrypted()).await.unwrap();
@@ -69,7 +71,9 @@ impl Site {
         let source = DirectorySource::new(&folder, Arc::new(OsClock::new()), DirectoryOptions::default());
         let labels = Labels { tags: tags.iter().map(ToString::to_string).collect(), ..Labels::default() };
         let (none, nobody) = (&NoProgress, Cancel::new());
-        let made = self.checkpointer().checkpoint_labelled(&self.docs, Arc::new(source), kind, labels, none, &nobody);
+        let checkpointer = self.checkpointer();
+        let made =
+            checkpointer.checkpoint_labelled(&self.docs, Arc::new(source), kind, labels, none, &nobody);
         self.infos.push(made.await.unwrap().info);
         assert_eq!(self.infos.last().unwrap().kind, kind);
         let kept = self.state(self.infos.len());
@@ -227,7 +231,8 @@ async fn a_directory_in_use_is_refused_and_nothing_in_it_is_touched() {
         let _ = fs::create_dir(&busy);
         fs::write(busy.join("mine"), "do not touch").unwrap();
     });
-    let error = site.restore_with("latest", Bound::Inclusive, &busy, &somebody, &Cancel::new()).await.unwrap_err();
+    let error =
+        site.restore_with("latest", Bound::Inclusive, &busy, &somebody, &Cancel::new()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
     assert_eq!(fs::read_dir(&busy).unwrap().count(), 1);
     assert_eq!(fs::read_to_string(busy.join("mine")).unwrap(), "do not touch");
@@ -248,7 +253,8 @@ async fn a_cancelled_restore_leaves_nothing() {
     let to = site.path("restored");
     let cancelled = Cancel::new();
     cancelled.cancel();
-    let early = site.restore_with("latest", Bound::Inclusive, &to, &NoProgress, &cancelled).await.unwrap_err();
+    let early =
+        site.restore_with("latest", Bound::Inclusive, &to, &NoProgress, &cancelled).await.unwrap_err();
     assert!(matches!(early, RecoveryError::Cancelled), "{early:?}");
     site.assert_nothing_at(&to);
 
@@ -301,7 +307,7 @@ async fn a_damaged_manifest_is_named_and_never_passed_over_in_silence() {
 }
 
 #[tokio::test]
-async fn another_kind_of_thing_is_not_restored_as_a_directory() {
+async fn a_plan_says_the_same_to_people_and_programs() {
     let site = Site::new().await;
     let plan = site.plan("latest", Bound::Inclusive).await.unwrap();
     let json = serde_json::to_value(&plan).unwrap();

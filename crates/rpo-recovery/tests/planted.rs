@@ -1,5 +1,6 @@
 //! Negative controls: bugs that point-in-time recoveries have had, planted one by one, must be caught by the stories.
 #![cfg(feature = "planted-bugs")]
+#![allow(clippy::unwrap_used)] // a test may fail so
 
 mod support;
 

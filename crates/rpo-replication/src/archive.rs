@@ -14,7 +14,7 @@ use rpo_repository::Repository;
 use rpo_storage::{Key, StorageError};
 
 pub use self::entries::EntryStream;
-pub use self::history::{Coverage, History, Leg};
+pub use self::history::{Break, Coverage, History, Leg};
 pub use self::search::{ArchivePoint, FoundTransaction};
 use crate::ReplicationError;
 use crate::batch::{self, BatchHead, Digest};

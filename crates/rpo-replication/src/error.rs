@@ -75,6 +75,20 @@ pub enum ReplicationError {
         /// What can be done.
         hint: &'static str,
     },
+    /// A history goes on past what can be read of it.
+    #[error("{stream}: readable up to {end}; object {number} of epoch {epoch} would follow: {why}")]
+    CutShort {
+        /// Which stream.
+        stream: StreamId,
+        /// The end of what can be read.
+        end: Position,
+        /// The epoch of what would follow.
+        epoch: Epoch,
+        /// Its number.
+        number: u64,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The local log could not be read, or gave what does not follow on what it gave before.
     #[error("log of {stream}: {why}")]
     Log {
@@ -158,7 +172,7 @@ pub enum ReplicationError {
     TooFewCopies {
         /// Which stream.
         stream: StreamId,
-        /// Copies needed (n − k + 1).
+        /// Copies needed: n − k + 1, and more than half.
         needed: usize,
         /// Copies that took part.
         reached: usize,
@@ -219,6 +233,7 @@ impl ReplicationError {
             Self::Misplaced { .. }
             | Self::ChainBroken { .. }
             | Self::Gap { .. }
+            | Self::CutShort { .. }
             | Self::SpoolDamaged { .. }
             | Self::MirrorDigest { .. } => ErrorKind::Corrupt,
             Self::Log { kind, .. } => *kind,

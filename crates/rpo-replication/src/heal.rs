@@ -39,20 +39,16 @@ pub(crate) async fn lineage(
     }
 }
 
-/// Makes sure that `copy` holds a fence in `epoch`; tells at which number and which generation it names.
+/// Makes sure that `copy` holds a fence in `epoch`, and returns it: ours, or that of whoever was there first.
 pub(crate) async fn fence_copy(
     copy: &CopySpec,
     stream: &StreamId,
     epoch: Epoch,
     claim: &Claim<'_>,
-) -> Result<(u64, Epoch), ReplicationError> {
-    let mut number = copy.next_number(stream, epoch).await?;
-    if number > 1 {
-        let place = Place { stream, epoch, number: number - 1 };
-        // A last object that cannot be opened is no fence of ours; the writer is stopped at the number after it.
-        if let Ok(Some((ArchiveObject::Fence(fence), _))) = copy.open(place).await {
-            return Ok((fence.number, fence.by));
-        }
+) -> Result<Fence, ReplicationError> {
+    let (mut number, ended) = copy.end(stream, epoch).await?;
+    if let Some(fence) = ended {
+        return Ok(fence);
     }
     loop {
         let note = claim.note.to_owned();
@@ -60,11 +56,11 @@ pub(crate) async fn fence_copy(
         let fence = Fence { stream: stream.clone(), epoch, number, by, claim: id, time, note };
         let bytes = seal_fence(copy.repository.keys(), claim.entropy, &fence)?;
         match copy.place(&batch_key(stream, epoch, number), &bytes).await? {
-            Placed::Ours => return Ok((number, by)),
+            Placed::Ours => return Ok(fence),
             Placed::Taken(found) => {
                 let place = Place { stream, epoch, number };
                 if let Ok(ArchiveObject::Fence(fence)) = open_object(copy.repository.keys(), place, &found) {
-                    return Ok((fence.number, fence.by));
+                    return Ok(fence);
                 }
                 number += 1; // the writer was quicker by one batch
             }
@@ -85,7 +81,7 @@ pub(crate) async fn bring_up(
 ) -> Result<u64, ReplicationError> {
     let epoch = link.epoch;
     let given = fill(copy, peers, stream, link).await?;
-    let (fenced_at, _) = fence_copy(copy, stream, epoch, claim).await?;
+    let fenced_at = fence_copy(copy, stream, epoch, claim).await?.number;
     let mut lacking = Vec::new();
     for number in kept_by_peers(peers, stream, epoch, fenced_at..=link.number).await? {
         if copy.length(&healed_key(stream, epoch, number)).await?.is_none() {
@@ -110,12 +106,9 @@ async fn fill(
     link: &ParentLink,
 ) -> Result<u64, ReplicationError> {
     let epoch = link.epoch;
-    let next = copy.next_number(stream, epoch).await?;
-    if next > 1 {
-        let last = Place { stream, epoch, number: next - 1 };
-        if matches!(copy.open(last).await, Ok(Some((ArchiveObject::Fence(_), _)))) {
-            return Ok(0);
-        }
+    let (next, ended) = copy.end(stream, epoch).await?;
+    if ended.is_some() {
+        return Ok(0);
     }
     let mut given = 0;
     for number in kept_by_peers(peers, stream, epoch, next..=link.number).await? {

@@ -110,11 +110,10 @@ impl Spool {
                 self.disk.remove(&path).map_err(|source| fault(&path, "remove", source))?;
             } else if let Some(number) = name.strip_suffix(BATCH_SUFFIX).and_then(|hex| hex_number(hex, 16)) {
                 let spooled = self.load_batch(&path, Place { stream, epoch, number }, keys)?;
-                state.bytes += spooled.len;
                 state.files.insert(number, spooled);
             }
         }
-        self.check_dense(&state)?;
+        self.drop_leftovers(&mut state)?;
         *self.state() = state;
         Ok(())
     }
@@ -140,18 +139,22 @@ impl Spool {
         }
     }
 
-    fn check_dense(&self, state: &State) -> Result<(), ReplicationError> {
-        let damaged =
-            |name: &str, why: String| Err(ReplicationError::SpoolDamaged { path: self.dir.join(name), why });
-        let Some((&first, _)) = state.files.first_key_value() else { return Ok(()) };
+    /// The files up to the newest without a break; what stands before a break was released and came back in a crash, in
+    /// which the removal of others was kept.
+    fn drop_leftovers(&self, state: &mut State) -> Result<(), ReplicationError> {
+        let Some((&newest, _)) = state.files.last_key_value() else { return Ok(()) };
         if state.origin.is_none() {
-            return damaged(ORIGIN, "it is missing while batches are there".to_owned());
+            let why = "it is missing while batches are there".to_owned();
+            return Err(ReplicationError::SpoolDamaged { path: self.dir.join(ORIGIN), why });
         }
-        for (expected, &number) in (first..).zip(state.files.keys()) {
-            if number != expected {
-                return damaged(&file_name(expected), "it is missing while later ones are there".to_owned());
-            }
+        let first =
+            (1..=newest).rev().take_while(|number| state.files.contains_key(number)).last().unwrap_or(newest);
+        let kept = state.files.split_off(&first);
+        for number in std::mem::replace(&mut state.files, kept).into_keys() {
+            let path = self.dir.join(file_name(number));
+            self.disk.remove(&path).map_err(|source| fault(&path, "remove", source))?;
         }
+        state.bytes = state.files.values().map(|spooled| spooled.len).sum();
         Ok(())
     }
 

@@ -6,6 +6,7 @@ use rpo_storage::{Key, ListRequest, StorageError};
 
 use crate::ReplicationError;
 use crate::copies::CopySpec;
+use crate::fence::Fence;
 use crate::names::{batch_key, epoch_of, epoch_prefix, number_of, past_epoch, stream_prefix};
 use crate::object::{ArchiveObject, OBJECT_BYTES_MAX, Place, open_object};
 
@@ -96,6 +97,29 @@ impl CopySpec {
             next += 1;
         }
         Ok(next)
+    }
+
+    /// The next number of an epoch, and the fence that ends it, if one does.
+    ///
+    /// A last object that is damaged is taken for a batch: whoever reads it says what is wrong. One that could not be read is
+    /// an error: it may be the fence.
+    pub(crate) async fn end(
+        &self,
+        stream: &StreamId,
+        epoch: Epoch,
+    ) -> Result<(u64, Option<Fence>), ReplicationError> {
+        let next = self.next_number(stream, epoch).await?;
+        if next == 1 {
+            return Ok((next, None));
+        }
+        match self.open(Place { stream, epoch, number: next - 1 }).await {
+            Ok(Some((ArchiveObject::Fence(fence), _))) => Ok((next, Some(fence))),
+            Ok(_) => Ok((next, None)),
+            Err(ReplicationError::Storage { copy, source }) => {
+                Err(ReplicationError::Storage { copy, source })
+            }
+            Err(_) => Ok((next, None)),
+        }
     }
 
     /// The smallest number of an epoch: 1 by name, else what `list` shows and what stands before that by name.

@@ -1,11 +1,15 @@
 //! Taking a stream over: fencing the old writer in enough copies, finding where its history ends, beginning a new epoch.
 //!
 //! 1. In every copy the next number of the newest epoch becomes a fence, created if absent: batch or fence, never both.
+//!    Who placed n − k + 1 fences itself, and more than half, may begin the next epoch; who finds too many of another claim
+//!    takes that one's epoch for the newest, and fences it in turn. (n − k + 1 stops the old writer. If k is more than half
+//!    of n, two takeovers could each have that many in different copies: hence more than half.)
 //! 2. With fences in n − k + 1 of the copies that count, the old writer cannot reach its k any more. What it was ever told
 //!    to be protected is in k copies, so at least one of the fenced ones has it.
 //! 3. The history ends with the highest object that any fenced copy has; it must be readable, and chained.
-//! 4. Number 1 of the new epoch, sealed once, names that object. Placing it in n − k + 1 copies makes the epoch ours: who
-//!    finds another's there has lost, and can be fenced in turn.
+//! 4. Number 1 of the new epoch, sealed once, names that object. Placing it in as many copies makes the epoch ours: who
+//!    finds something else there has lost, and can be fenced in turn. An epoch that holds nothing but its beginning was
+//!    told nothing: whoever comes next continues the one before it.
 //! 5. Copies that lagged get what they lack under `healed/`.
 
 mod fork;
@@ -86,8 +90,19 @@ struct Round<'a> {
     entropy: &'a dyn Entropy,
     claim: [u8; 16],
     pending: BTreeMap<CopyName, String>,
-    fences: BTreeMap<Epoch, BTreeMap<CopyName, u64>>,
+    fenced: BTreeMap<Epoch, Fenced>,
 }
+
+/// What fencing an epoch brought to light.
+struct Fenced {
+    /// Where the fence stands, per copy.
+    at: BTreeMap<CopyName, u64>,
+    /// False for an epoch of which no copy has more than its beginning.
+    holds_data: bool,
+}
+
+/// How often one call makes way for other takeovers before it gives up.
+const ROUNDS_MAX: u32 = 16;
 
 /// Takes `stream` over from whoever writes it.
 ///
@@ -95,7 +110,7 @@ struct Round<'a> {
 /// may stand already: the old writer is then stopped, and the call can be made again.
 ///
 /// # Errors
-/// `TooFewCopies`: n − k + 1 did not take part. `Contended`: another takeover was quicker. `NotFound`: there is no such
+/// `TooFewCopies`: n − k + 1, or more than half, did not take part. `Contended`: another takeover was quicker. `NotFound`: there is no such
 /// stream. `Gap`, `ChainBroken`, `Envelope`, `Format`: the end of the old history cannot be read in any copy. `Invalid`: the
 /// fork lies past what the copies hold.
 pub async fn take_over(
@@ -113,9 +128,9 @@ pub async fn take_over(
         why: format!("no randomness for the claim: {error}"),
         kind: rpo_core::ErrorKind::Retry,
     })?;
-    let (pending, fences) = (BTreeMap::new(), BTreeMap::new());
+    let (pending, fenced) = (BTreeMap::new(), BTreeMap::new());
     let policy = copies.policy();
-    let mut round = Round { stream, alive, policy, options, clock, entropy, claim, pending, fences };
+    let mut round = Round { stream, alive, policy, options, clock, entropy, claim, pending, fenced };
     let top = round.fence_all().await?;
     let (parent, last_time) = round.fork(top).await?;
     let epoch = next_epoch(top)?;
@@ -127,26 +142,30 @@ fn next_epoch(epoch: Epoch) -> Result<Epoch, ReplicationError> {
 }
 
 impl Round<'_> {
-    /// Fences the newest epoch and every older one down to the newest that holds anything; returns the newest.
+    /// Fences the newest epoch and every older one down to the newest that holds data; returns the newest.
     async fn fence_all(&mut self) -> Result<Epoch, ReplicationError> {
         let mut epochs = self.discover().await?;
         let none = || ReplicationError::NotFound(format!("no copy holds anything of {}", self.stream));
         let mut top = epochs.last().copied().ok_or_else(none)?;
-        loop {
-            let named = self.fence_epoch(top, next_epoch(top)?).await?;
-            if let Some(higher) = named.filter(|named| *named > top) {
-                epochs.push(higher); // someone began to take over and may come back
-                top = higher;
-                continue;
-            }
-            // An epoch that was claimed and never begun leaves the one before it open.
-            let Some(open) = self.next_to_fence(&epochs).await? else { return Ok(top) };
-            self.fence_epoch(open, next_epoch(top)?).await?;
+        for _ in 0..ROUNDS_MAX {
+            let Some(claimed) = self.fence_epoch(top, next_epoch(top)?, true).await? else {
+                while let Some(open) = self.next_to_fence(&epochs) {
+                    self.fence_epoch(open, next_epoch(top)?, false).await?;
+                }
+                return Ok(top);
+            };
+            epochs.insert(claimed); // somebody else's, who may come back
+            top = claimed;
         }
+        Err(self.contended(top, &self.alive[0]))
+    }
+
+    fn contended(&self, epoch: Epoch, copy: &CopySpec) -> ReplicationError {
+        ReplicationError::Contended { stream: self.stream.clone(), epoch, copy: copy.name.clone() }
     }
 
     /// Every epoch that any copy lists, and those that follow by name.
-    async fn discover(&mut self) -> Result<Vec<Epoch>, ReplicationError> {
+    async fn discover(&mut self) -> Result<BTreeSet<Epoch>, ReplicationError> {
         let found = join_all(self.alive.iter().map(|copy| copy.epochs(self.stream))).await;
         let mut all = BTreeSet::new();
         for (copy, found) in self.alive.iter().zip(found) {
@@ -160,42 +179,53 @@ impl Round<'_> {
         if all.is_empty() && !self.pending.is_empty() {
             return Err(self.too_few(0, 1));
         }
-        Ok(all.into_iter().collect())
+        Ok(all)
     }
 
-    /// Fences one epoch everywhere; returns the largest generation that a fence found there names.
-    async fn fence_epoch(&mut self, epoch: Epoch, by: Epoch) -> Result<Option<Epoch>, ReplicationError> {
+    /// Fences one epoch in enough copies. To `own` the next epoch enough of the fences must be of this claim, and none may
+    /// name a later one: else returns the generation that somebody else is about to begin.
+    async fn fence_epoch(
+        &mut self,
+        epoch: Epoch,
+        by: Epoch,
+        own: bool,
+    ) -> Result<Option<Epoch>, ReplicationError> {
         let (time, note) = (self.clock.wall(), self.options.note.as_str());
         let claim = Claim { by, id: self.claim, time, note, entropy: self.entropy };
         let stream = self.stream;
         let results = join_all(self.alive.iter().map(|copy| fence_copy(copy, stream, epoch, &claim))).await;
-        let mut named = None;
-        let mut fenced = BTreeMap::new();
+        let mut fences = BTreeMap::new();
         for (copy, result) in self.alive.iter().zip(results) {
             match result {
-                Ok((number, fence_by)) => {
-                    fenced.insert(copy.name.clone(), number);
-                    named = named.max(Some(fence_by).filter(|fence_by| *fence_by != by));
+                Ok(fence) => {
+                    fences.insert(copy.name.clone(), fence);
                 }
                 Err(error) => {
                     self.pending.insert(copy.name.clone(), error.to_string());
                 }
             }
         }
-        self.require_quorum(fenced.keys())?;
-        self.fences.insert(epoch, fenced);
-        Ok(named)
+        let (reached, stop, make) = self.counted(fences.keys());
+        let needed = if own { make } else { stop };
+        if reached < needed {
+            return Err(self.too_few(reached, needed));
+        }
+        let holds_data = self.holds_data(epoch, &fences).await?;
+        let at = fences.iter().map(|(name, fence)| (name.clone(), fence.number)).collect();
+        self.fenced.insert(epoch, Fenced { at, holds_data });
+        let ours = fences.iter().filter(|(_, fence)| fence.claim == self.claim).map(|(name, _)| name);
+        let (ours, ..) = self.counted(ours);
+        let theirs = fences.values().filter(|fence| fence.claim != self.claim).map(|fence| fence.by).max();
+        Ok(theirs.filter(|theirs| own && *theirs > epoch && (*theirs > by || ours < make)))
     }
 
-    fn require_quorum<'b>(
-        &self,
-        reached: impl Iterator<Item = &'b CopyName>,
-    ) -> Result<(), ReplicationError> {
-        let counted = |name: &&CopyName| self.policy.counts(name);
-        let n = self.alive.iter().map(|copy| &copy.name).filter(counted).count();
-        let needed = self.policy.fence_quorum(n);
-        let reached = reached.filter(counted).count();
-        if n == 0 || reached < needed { Err(self.too_few(reached, needed)) } else { Ok(()) }
+    /// How many of these copies count; how many stop the old writer, and how many make a new one.
+    fn counted<'b>(&self, names: impl Iterator<Item = &'b CopyName>) -> (usize, usize, usize) {
+        let counts = |name: &&CopyName| self.policy.counts(name);
+        let n = self.alive.iter().map(|copy| &copy.name).filter(counts).count();
+        let stop = self.policy.fence_quorum(n);
+        // Without any copy that counts, none is still too few.
+        (names.filter(counts).count(), stop, stop.max(n / 2 + 1))
     }
 
     fn too_few(&self, reached: usize, needed: usize) -> ReplicationError {
@@ -236,7 +266,7 @@ impl Round<'_> {
         let first = Tip::of(&head, Digest::of(&first_object));
         self.place_first(epoch, &first_object).await?;
         let healed = self.complete(epoch, &parent).await;
-        let fenced = self.fences.remove(&parent.epoch).unwrap_or_default();
+        let fenced = self.fenced.remove(&parent.epoch).map(|fenced| fenced.at).unwrap_or_default();
         let (stream, pending) = (self.stream.clone(), self.pending);
         Ok(Takeover {
             stream,
@@ -258,16 +288,14 @@ impl Round<'_> {
         for (copy, result) in self.alive.iter().zip(results) {
             match result {
                 Ok(Placed::Ours) => ours.push(copy.name.clone()),
-                Ok(Placed::Taken(_)) => {
-                    let copy = copy.name.clone();
-                    return Err(ReplicationError::Contended { stream: self.stream.clone(), epoch, copy });
-                }
+                Ok(Placed::Taken(_)) => return Err(self.contended(epoch, copy)),
                 Err(error) => {
                     self.pending.insert(copy.name.clone(), error.to_string());
                 }
             }
         }
-        self.require_quorum(ours.iter())
+        let (reached, _, needed) = self.counted(ours.iter());
+        if reached < needed { Err(self.too_few(reached, needed)) } else { Ok(()) }
     }
 
     async fn complete(&mut self, epoch: Epoch, parent: &ParentLink) -> BTreeMap<CopyName, u64> {

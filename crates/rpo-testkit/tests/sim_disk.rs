@@ -15,7 +15,8 @@ fn play(disk: &dyn Disk, root: &Path, rng: &mut Rng) -> String {
         root.join(dir).join(["f", "g", "d", "e"][rng.index(4)])
     };
     let (one, two): (PathBuf, PathBuf) = (name(), name());
-    let (offset, len, fill) = (rng.below(3000), rng.index(2000), b'a' + u8::try_from(rng.below(26)).unwrap());
+    let (offset, len, fill) =
+        (rng.below(3000), rng.index(2000), b'a' + u8::try_from(rng.below(26)).expect("a letter"));
     let said = |result: io::Result<String>| result.unwrap_or_else(|error| format!("{:?}", error.kind()));
     said(match rng.below(11) {
         0 => disk.create_new(&one).map(|_| "created".into()),
@@ -23,14 +24,14 @@ fn play(disk: &dyn Disk, root: &Path, rng: &mut Rng) -> String {
         2 => disk.link(&one, &two).map(|()| "linked".into()),
         3 => disk.rename(&one, &two).map(|()| "renamed".into()),
         4 => disk.remove(&one).map(|()| "removed".into()),
-        5 => disk.list(one.parent().unwrap()).map(|mut entries| {
+        5 => disk.list(one.parent().expect("below the root")).map(|mut entries| {
             entries
                 .iter_mut()
                 .filter(|e| e.kind == rpo_core::ports::FileKind::Directory)
                 .for_each(|e| e.len = 0);
             format!("{entries:?}")
         }),
-        6 => disk.sync_dir(one.parent().unwrap()).map(|()| "synced".into()),
+        6 => disk.sync_dir(one.parent().expect("below the root")).map(|()| "synced".into()),
         7 | 8 => disk.open(&one, Access::ReadWrite).and_then(|file| {
             file.write_at(&vec![fill; len], offset)?;
             file.sync()?;

@@ -3,7 +3,7 @@
 
 mod log_model;
 
-use rpo_testkit::sim::{FaultKind, FaultPlan, assert_seen, run_seeds};
+use rpo_testkit::sim::{Case, FaultKind, FaultPlan, assert_seen, run_seeds};
 
 #[test]
 fn acknowledged_commits_survive_whatever_the_seed_says() {
@@ -37,7 +37,7 @@ fn acknowledged_commits_survive_whatever_the_seed_says() {
 
 #[test]
 fn a_power_cut_at_every_single_step_loses_nothing_acknowledged() {
-    run_seeds(0..3, log_model::every_step);
+    run_seeds(0..3, every_step);
 }
 
 #[test]
@@ -53,7 +53,7 @@ fn the_disk_may_be_full_at_any_moment() {
 }
 
 /// Plays the script again and again; in the nth round the nth opportunity of the fault is taken.
-fn each_fault_once(case: &mut rpo_testkit::sim::Case, kinds: &[FaultKind]) -> Result<(), String> {
+fn each_fault_once(case: &mut Case, kinds: &[FaultKind]) -> Result<(), String> {
     let calm = FaultPlan::calm().with(FaultKind::Evict, 500);
     for kind in kinds {
         for skip in 0.. {
@@ -66,4 +66,15 @@ fn each_fault_once(case: &mut rpo_testkit::sim::Case, kinds: &[FaultKind]) -> Re
         }
     }
     Ok(())
+}
+
+/// Plays the script of a seed without faults, then again with a power cut, and with a kill, at every single step.
+fn every_step(case: &mut Case) -> Result<(), String> {
+    let calm = FaultPlan::calm();
+    let (mut site, script) = log_model::site(case, &calm);
+    site.play(&script)?;
+    (0..site.world.steps()).try_for_each(|step| {
+        log_model::crashed_at(case, &calm, step, true)?;
+        log_model::crashed_at(case, &calm, step, false)
+    })
 }

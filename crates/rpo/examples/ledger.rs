@@ -7,7 +7,7 @@
 //! ```text
 //! export RPO_PASSPHRASE=…
 //! cargo run -p rpo --example ledger -- run --dir /tmp/bank --copy here=file:///tmp/eu@eu --copy far=file:///tmp/us@us
-//! cargo run -p rpo --example ledger -- restore --from file:///tmp/us --target latest --into /tmp/bank2/state.json
+//! cargo run -p rpo --example ledger -- restore --from file:///tmp/us --target latest --into /tmp/then.json
 //! cargo run -p rpo --example ledger -- run --takeover --dir /tmp/bank2 --copy far=file:///tmp/us@us
 //! ```
 //!
@@ -15,7 +15,7 @@
 //! - `ledger/state.rs` is all that it has to bring along: a `Source` (its state, for checkpoints) and a `Restorer` (its
 //!   state back, from a checkpoint and the log).
 //! - `ledger/interface.rs` holds its arguments and what it prints.
-//! - This file wires them: see [`Ledger::open`] first, then [`Ledger::transfer`].
+//! - This file wires them: see [`Ledger::open`] first, then [`Ledger::transfer`]; [`open_log`] is what a new writer does.
 #![allow(unreachable_pub)] // this file is also a module of the `rpo` command, for its demo
 
 #[path = "ledger/bank.rs"]
@@ -35,13 +35,13 @@ use rpo::checkpoint::{Cancel, CheckpointOptions, Checkpointer, NoProgress};
 use rpo::config::{Config, CopyConfig, DaemonConfig};
 use rpo::core::frame::CommitDraft;
 use rpo::core::objective::{AckLevel, Domain, Objective, RpoByDomain};
-use rpo::core::target::Bound;
+use rpo::core::target::{Bound, Target};
 use rpo::core::window::EpochStart;
 use rpo::core::{
     ByteSize, Clock, ErrorKind, LogEntry, PointName, Position, SourceId, StreamId, TransactionId,
 };
 use rpo::manager::{Here, Manager, ManagerParts, StreamSystem};
-use rpo::recovery::{PlanOptions, Recovery};
+use rpo::recovery::{Outcome, Plan, PlanOptions, Recovery};
 use rpo::replication::{Archive, Copies, Fork, Start, SyncPolicy, TakeoverOptions, take_over};
 use rpo::wal::{Appended, Drive, Log, LogParts, OpenAs, Ticket, WalConfig, WalError, replay_dir};
 use rpo::{Site, SiteParts};
@@ -95,30 +95,7 @@ impl Ledger {
         Site::create(&config, &parts).await?;
         let site = Site::open(config, parts.clone()).await?;
 
-        // The log and the books. Whoever finds a restored state has to take the stream over first: the old writer may live.
-        let (log_dir, restored) = (run.dir.join("log"), run.dir.join("state.json"));
-        let mut books = State { bank: Bank::open(run.accounts), position: Some(Position::START) };
-        let (mut open_as, mut start) = (OpenAs::Continue, Start::Continue);
-        if restored.exists() {
-            books = state::load(&restored)?;
-            let at = books.position.context("the restored bank has no position")?;
-            if replay_dir(&parts.disk, &log_dir).is_err() {
-                if !run.takeover {
-                    bail!("{} was restored: begin a new epoch with --takeover", run.dir.display());
-                }
-                let copies = Copies::new(site.specs(), SyncPolicy::default())?;
-                let note = "the ledger was restored elsewhere".to_owned();
-                let options = TakeoverOptions { note, fork: Fork::At(at), ..TakeoverOptions::default() };
-                let taken = take_over(&copies, &stream, &options, &*parts.clock, &*parts.entropy).await?;
-                let (epoch, parent) = (taken.epoch, Some(taken.parent.epoch));
-                open_as = OpenAs::Takeover { epoch, at: taken.start(), parent };
-                start = Start::After(Box::new(taken));
-            }
-        }
-        let mut wal = WalConfig::zero_loss();
-        wal.segment_bytes = ByteSize::mib(4);
-        let (log, _report) = Log::open(&log_dir, wal, LogParts::os(), Drive::Thread, open_as)?;
-        replay(&mut books, &log)?;
+        let (books, log, start) = open_log(run, &site, &stream).await?;
 
         // The manager: ships the log, checkpoints the books, measures what would be lost.
         let taken_over = matches!(start, Start::After(_));
@@ -203,10 +180,48 @@ impl Ledger {
     }
 }
 
+/// The books and the log of this directory. With `--takeover` a directory without a log gets one: the stream is taken over
+/// from whoever wrote it, which stops them, at the restored state if there is one, else with all that the copies hold.
+async fn open_log(run: &Run, site: &Site, stream: &StreamId) -> anyhow::Result<(State, Log, Start)> {
+    let (dir, saved) = (run.dir.join("log"), run.dir.join("state.json"));
+    let (mut open_as, mut start) = (OpenAs::Continue, Start::Continue);
+    let SiteParts { clock, entropy, disk, .. } = site.parts();
+    let has_none = matches!(replay_dir(disk, &dir), Err(error) if error.kind() == ErrorKind::NotFound);
+    if has_none && run.takeover {
+        let restored = saved.exists().then(|| state::load(&saved)).transpose()?;
+        let fork = restored.as_ref().and_then(|books| books.position).map_or(Fork::Highest, Fork::At);
+        let options = TakeoverOptions { note: "the ledger moved".into(), fork, ..TakeoverOptions::default() };
+        let copies = Copies::new(site.specs(), SyncPolicy::default())?;
+        let taken = take_over(&copies, stream, &options, &**clock, &**entropy).await?;
+        let at = taken.start();
+        if restored.is_none() {
+            restore(site, &Target::Lsn(at.lsn), Bound::Inclusive, &saved, run.accounts).await?;
+        }
+        open_as = OpenAs::Takeover { epoch: at.epoch, at, parent: Some(taken.parent.epoch) };
+        start = Start::After(Box::new(taken));
+    } else if has_none && saved.exists() {
+        bail!(
+            "{} was restored, and the old writer may live: begin a new epoch with --takeover",
+            run.dir.display()
+        );
+    }
+    let new = || State { bank: Bank::open(run.accounts), position: Some(Position::START) };
+    let mut books = if saved.exists() { state::load(&saved)? } else { new() };
+    let mut config = WalConfig::zero_loss();
+    config.segment_bytes = ByteSize::mib(4);
+    let (log, _) = Log::open(&dir, config, LogParts::os(), Drive::Thread, open_as)?;
+    replay(&mut books, &log)?;
+    Ok((books, log, start))
+}
+
 /// Books what the log holds after the point where `books` stand.
 fn replay(books: &mut State, log: &Log) -> anyhow::Result<()> {
-    let from = books.position.unwrap_or(Position::START).lsn;
-    for entry in log.replay(from) {
+    let (at, start) = (books.position.unwrap_or(Position::START), log.start());
+    // After a takeover the log begins at the fork: past the last commit there may be a marker, but no other commit.
+    if at.lsn < start.lsn && at.sequence != start.sequence {
+        bail!("the books stand at {at}, and the log here begins at {start}");
+    }
+    for entry in log.replay(at.lsn.max(start.lsn)) {
         if let LogEntry::Commit(commit) = entry? {
             for record in &commit.records {
                 books.bank.book(serde_json::from_slice(&record.payload)?)?;
@@ -245,17 +260,14 @@ async fn serve(run: Run) -> anyhow::Result<()> {
     loop {
         tokio::select! {
             Some(ended) = tasks.join_next() => ended??, // only an error ends a task before it is told to
-            Some(command) = commands.recv() => match command.split_once(' ') {
-                Some(("tag", name)) => {
-                    let (log, name) = (ledger.log.clone(), PointName::new(name)?);
-                    let tag = name.clone();
-                    let Appended { end, lsn, time } = tokio::task::spawn_blocking(move || log.tag(tag)).await??;
-                    let seq = end.sequence.map_or(0, |sequence| sequence.get());
-                    tell(&Fact::Tagged { name, seq, lsn: lsn.get(), time })?;
+            Some(command) = commands.recv() => {
+                if command == "stop" {
+                    break;
                 }
-                None if command == "stop" => break,
-                _ => bail!("`{command}` is no command: write `tag NAME` or `stop`"),
-            },
+                if let Err(error) = obey(&ledger, &command).await {
+                    eprintln!("{error:#}");
+                }
+            }
         }
     }
     // Whoever still waits for protection gets it: the log is shipped until everybody is served.
@@ -267,6 +279,17 @@ async fn serve(run: Run) -> anyhow::Result<()> {
     let position = ledger.log.head();
     ledger.log.clone().close()?;
     tell(&Fact::Stopped { position })
+}
+
+/// Carries out a line of stdin.
+async fn obey(ledger: &Ledger, command: &str) -> anyhow::Result<()> {
+    let name =
+        command.strip_prefix("tag ").with_context(|| format!("`{command}`: write `tag NAME` or `stop`"))?;
+    let name = PointName::new(name)?;
+    let (log, tag) = (ledger.log.clone(), name.clone());
+    let Appended { end, lsn, time } = tokio::task::spawn_blocking(move || log.tag(tag)).await??;
+    let seq = end.sequence.map_or(0, |sequence| sequence.get());
+    tell(&Fact::Tagged { name, seq, lsn: lsn.get(), time })
 }
 
 /// One teller: books, waits for the promise, tells the client, again.
@@ -294,7 +317,7 @@ async fn report(ledger: Arc<Ledger>, mut stopping: watch::Receiver<bool>) -> any
         let report = reports.borrow_and_update().clone();
         let Some(system) = report.and_then(|report| report.systems.into_iter().next()) else { continue };
         let [machine, region] =
-            [Domain::Machine, Domain::Region].map(|domain| system.domain(domain).cloned());
+            [Domain::Machine, Domain::Region].map(|domain| system.domain(domain).cloned().map(Box::new));
         tell(&Fact::Report { head: system.head, machine, region })?;
     }
 }
@@ -313,21 +336,31 @@ fn commands() -> mpsc::UnboundedReceiver<String> {
 }
 
 /// Restores the bank from one copy: nothing else is needed but the passphrase.
-async fn bring_back(restore: Restore) -> anyhow::Result<()> {
-    let (name, stream) = (SourceId::new(NAME)?, StreamId::new(NAME)?);
-    let copy =
-        CopyConfig { name: "copy".parse()?, url: restore.from, role: None, machine: None, region: None };
+async fn bring_back(asked: Restore) -> anyhow::Result<()> {
+    let copy = CopyConfig { name: "copy".parse()?, url: asked.from, role: None, machine: None, region: None };
     let config = Config { copies: vec![copy], ..Config::default() };
     let site = Site::open(config, SiteParts::os()).await?;
-    let (_, repository) = site.copy(None)?;
-
-    let recovery = Recovery::load(repository, &name, Some(&stream)).await?;
-    let bound = if restore.exclusive { Bound::Exclusive } else { Bound::Inclusive };
-    let plan = recovery.plan(&restore.target, bound, PlanOptions::default()).await?;
-    let restorer = Arc::new(LedgerRestorer::new(restore.into, restore.accounts));
-    let outcome = recovery.execute(&plan, restorer, &NoProgress, &Cancel::new()).await?;
+    let bound = if asked.exclusive { Bound::Exclusive } else { Bound::Inclusive };
+    let (plan, outcome) = restore(&site, &asked.target, bound, &asked.into, asked.accounts).await?;
     let (target, reached) = (plan.target, plan.reached);
     tell(&Fact::Restored { target, reached, position: outcome.position, checks: outcome.checks })
+}
+
+/// Plans first, then does exactly what was planned; the file is there and whole, or it is not there.
+async fn restore(
+    site: &Site,
+    target: &Target,
+    bound: Bound,
+    into: &Path,
+    accounts: u32,
+) -> anyhow::Result<(Plan, Outcome)> {
+    let (name, stream) = (SourceId::new(NAME)?, StreamId::new(NAME)?);
+    let (_, repository) = site.copy(None)?;
+    let recovery = Recovery::load(repository, &name, Some(&stream)).await?;
+    let plan = recovery.plan(target, bound, PlanOptions::default()).await?;
+    let restorer = Arc::new(LedgerRestorer::new(into, accounts));
+    let outcome = recovery.execute(&plan, restorer, &NoProgress, &Cancel::new()).await?;
+    Ok((plan, outcome))
 }
 
 /// Checks the books of a restored bank.

@@ -3,6 +3,7 @@
 use rpo_core::{CheckpointId, CopyName, ErrorKind, PointName, RepositoryId, SourceId};
 
 use rpo_checkpoint::CheckpointError;
+use rpo_recovery::RecoveryError;
 use rpo_repository::RepositoryError;
 use rpo_storage::StorageError;
 
@@ -111,7 +112,7 @@ pub enum Error {
     Log(#[from] rpo_wal::WalError),
     /// A restore failed.
     #[error(transparent)]
-    Recovery(#[from] rpo_recovery::RecoveryError),
+    Recovery(Box<rpo_recovery::RecoveryError>),
     /// A restorer failed.
     #[error(transparent)]
     Restore(#[from] rpo_core::ports::RestoreError),
@@ -133,6 +134,12 @@ pub enum Error {
     Unsupported(String),
 }
 
+impl From<rpo_recovery::RecoveryError> for Error {
+    fn from(error: rpo_recovery::RecoveryError) -> Self {
+        Self::Recovery(Box::new(error))
+    }
+}
+
 impl Error {
     /// What to do about it.
     pub fn kind(&self) -> ErrorKind {
@@ -147,10 +154,14 @@ impl Error {
             Self::CopyUnusable { kind, .. } => *kind,
             Self::Storage(error) => error.kind(),
             Self::Repository(error) => error.kind(),
+            Self::Checkpoint(error) if lacks_object(error) => ErrorKind::Corrupt,
             Self::Checkpoint(error) => error.kind(),
             Self::Replication(error) => error.kind(),
             Self::Log(error) => error.kind(),
-            Self::Recovery(error) => error.kind(),
+            Self::Recovery(error) => match error.as_ref() {
+                RecoveryError::Checkpoint(error) if lacks_object(error) => ErrorKind::Corrupt,
+                error => error.kind(),
+            },
             Self::Restore(error) => error.kind(),
             Self::State { source, .. } => ErrorKind::of_io(source),
             Self::NotProtected(_) => ErrorKind::Unknown,
@@ -169,5 +180,17 @@ impl Error {
             Self::Copy { source, .. } => source.is_config(),
             _ => false,
         }
+    }
+}
+
+/// An object that stored checkpoints need and that is not there: damage, not a wrong address.
+fn lacks_object(error: &CheckpointError) -> bool {
+    match error {
+        CheckpointError::Storage(StorageError::NotFound { .. })
+        | CheckpointError::Repository(RepositoryError::Storage(StorageError::NotFound { .. }))
+        | CheckpointError::BrokenChain { .. }
+        | CheckpointError::Damaged(_) => true,
+        CheckpointError::Parent { source } => lacks_object(source),
+        _ => false,
     }
 }

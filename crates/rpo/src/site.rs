@@ -1,6 +1,5 @@
 //! A configuration with its copies opened: what every command and the daemon work on.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use rpo_checkpoint::{CheckpointOptions, Checkpointer};
@@ -312,8 +311,8 @@ impl Site {
         let mut options = DirectoryOptions::default();
         options.exclude = exclude.iter().filter_map(|path| entry_path(path)).collect();
         options.one_file_system = *one_file_system;
-        let files = self.config.copies.iter().filter_map(|copy| copy.url.strip_prefix("file://"));
-        for place in files.map(PathBuf::from).chain([self.config.daemon.state_dir.clone()]) {
+        let kept = self.config.copies.iter().filter_map(CopyConfig::directory);
+        for place in kept.chain([self.config.daemon.state_dir.clone()]) {
             match options.leave_out(path, &place) {
                 Ok(_) => {}
                 // Not there yet: by its name alone.

@@ -101,7 +101,9 @@ impl Shared {
             self.pieces.lock().unwrap_or_else(PoisonError::into_inner).take(&self.store, &self.packer, piece)
         })?;
         let (done, bytes) = self.tally.so_far();
-        self.board.update(Progressed { phase: Phase::Capture, done, total: None, bytes });
+        if done.is_multiple_of(64) || bytes > 0 {
+            self.board.update(Progressed { phase: Phase::Capture, done, total: None, bytes });
+        }
         Ok(())
     }
 
@@ -214,7 +216,9 @@ impl Run {
         let parent = parent::Parent::new(self.parent);
         let for_source = shared.options.trust_unchanged.then(|| parent.for_source());
         let started = clock.wall();
-        let mut capture = self.source.capture(for_source)?;
+        let capture = self.source.capture(for_source);
+        let mut capture =
+            capture.map_err(|error| parent.take_failure().unwrap_or(CheckpointError::Source(error)))?;
         let position = capture.position();
         let reader = capture.reader();
 

@@ -3,16 +3,15 @@
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
-use rpo_crypto::{ChunkId, ObjectType};
+use rpo_crypto::envelope::HEADER_BYTES;
+use rpo_crypto::{ChunkId, ObjectType, Sealer};
 use tokio::sync::mpsc;
 
 use crate::CheckpointError;
 use crate::compress::Codec;
 use crate::index::PackRecord;
 use crate::manifest::PieceRef;
-use crate::pack::{
-    ChunkRow, FIRST_DATA_FRAME, FrameRow, HEAD_BYTES, PackId, PackTable, decode_head, sealed_len,
-};
+use crate::pack::{ChunkRow, FIRST_DATA_FRAME, FrameRow, PackId, PackTable, decode_head};
 use crate::store::Store;
 
 /// A frame before compression.
@@ -150,7 +149,7 @@ impl Packer {
 fn seal(store: &Store, frames: Vec<PackedFrame>) -> Result<SealedPack, CheckpointError> {
     let pack = PackId(store.repository.random_id()?);
     let key = pack.key();
-    let mut plain = Vec::with_capacity(frames.len() + 2);
+    let mut plain = Vec::with_capacity(frames.len());
     let mut table = PackTable { frames: Vec::with_capacity(frames.len()) };
     for frame in frames {
         table.frames.push(FrameRow {
@@ -162,23 +161,31 @@ fn seal(store: &Store, frames: Vec<PackedFrame>) -> Result<SealedPack, Checkpoin
         plain.push(frame.stored);
     }
     let (head, table_bytes) = table.encode();
-    let all: Vec<&[u8]> =
-        [&head[..], &table_bytes].into_iter().chain(plain.iter().map(Vec::as_slice)).collect();
-    let sealed = store.repository.seal(ObjectType::Pack, &key, &all)?;
-    let wrong = |what: &str| CheckpointError::object(&key, format!("{what}: nothing was stored"));
-
-    let opener = store.opener(pack, &sealed.bytes)?;
-    let head_span = sealed.frames[0].start as usize..sealed.frames[0].end as usize;
-    let table_span = head_span.end..head_span.end + sealed_len(table_bytes.len() as u64) as usize;
-    debug_assert_eq!(head_span.len() as u64, sealed_len(HEAD_BYTES as u64));
-    let (head_again, _) = opener.open_frame(0, &sealed.bytes[head_span])?;
-    let (table_again, _) = opener.open_frame(1, &sealed.bytes[table_span])?;
-    let decoded = decode_head(&head_again).and_then(|head| PackTable::decode(&head, &table_again));
-    if decoded.as_ref() != Ok(&table) || table.object_len() != sealed.bytes.len() as u64 {
-        return Err(wrong("its sealed table is not what was given"));
+    let object_len = table.object_len();
+    let mut sealer =
+        Sealer::new(store.repository.keys(), ObjectType::Pack, key.as_str(), &**store.repository.entropy())?;
+    let mut bytes = Vec::with_capacity(object_len as usize);
+    bytes.extend_from_slice(sealer.header());
+    let head_end = sealer.frame(&head, false, &mut bytes)?.end as usize;
+    let table_end = sealer.frame(&table_bytes, false, &mut bytes)?.end as usize;
+    let last = plain.len() - 1;
+    for (n, frame) in plain.into_iter().enumerate() {
+        sealer.frame(&frame, n == last, &mut bytes)?; // and its memory goes
     }
-    let record = PackRecord { pack, object_len: sealed.bytes.len() as u64, sha256: sealed.sha256, table };
-    Ok(SealedPack { bytes: sealed.bytes, record })
+    let sealed = sealer.finish(&mut bytes)?;
+
+    let opener = store.opener(pack, &bytes)?;
+    let (head_again, _) = opener.open_frame(0, &bytes[HEADER_BYTES..head_end])?;
+    let (table_again, _) = opener.open_frame(1, &bytes[head_end..table_end])?;
+    let decoded = decode_head(&head_again).and_then(|head| PackTable::decode(&head, &table_again));
+    if decoded.as_ref() != Ok(&table) || object_len != bytes.len() as u64 {
+        return Err(CheckpointError::object(
+            &key,
+            "its sealed table is not what was given: nothing was stored",
+        ));
+    }
+    let record = PackRecord { pack, object_len, sha256: sealed.sha256, table };
+    Ok(SealedPack { bytes: bytes.into(), record })
 }
 
 /// One chunk as a frame's row.

@@ -71,6 +71,10 @@ impl<'a> Walk<'a> {
 
     fn gone(&mut self, path: EntryPath) -> Result<(), CheckpointError> {
         self.shared.tally.removed();
+        #[cfg(feature = "planted-bugs")]
+        if crate::planted::is_on(crate::planted::Bug::ForgetsRemovals) {
+            return Ok(());
+        }
         if self.only_changes { self.record(ManifestItem::Removed(path)) } else { Ok(()) }
     }
 

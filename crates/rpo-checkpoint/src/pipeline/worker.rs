@@ -156,6 +156,11 @@ impl<'a> Worker<'a> {
         }
         let stability = content.finish()?;
         let stability = if whole { stability } else { Stability::Changed };
+        #[cfg(feature = "planted-bugs")]
+        let stability = match crate::planted::is_on(crate::planted::Bug::HidesChanges) {
+            true => Stability::Stable,
+            false => stability,
+        };
         Ok((StoredEntry { entry: found, chunks }, stability))
     }
 

@@ -50,6 +50,7 @@ struct State {
     /// How often each still changes while it is read.
     changing: BTreeMap<EntryPath, u32>,
     reads: Vec<EntryPath>,
+    panic_on: Option<EntryPath>,
     ignore_parent: bool,
     position: Option<Position>,
 }
@@ -123,6 +124,10 @@ impl MemoryTree {
 
     pub fn change_while_read(&self, at: &str, times: u32) {
         self.state.lock().unwrap().changing.insert(path(at), times);
+    }
+
+    pub fn panic_on(&self, at: &str) {
+        self.state.lock().unwrap().panic_on = Some(path(at));
     }
 
     pub fn ignore_parent(&self) {
@@ -237,6 +242,10 @@ impl ContentReader for MemoryReader {
     fn open(&self, entry: &Entry) -> Result<Box<dyn Content>, SourceError> {
         let mut state = self.0.lock().unwrap();
         let shown = entry.path.to_string();
+        if state.panic_on.as_ref() == Some(&entry.path) {
+            drop(state); // the mutex is not to blame
+            panic!("asked for by the test");
+        }
         if state.vanish.contains(&entry.path) {
             return Err(SourceError::Gone { path: shown, what: "it is gone".to_owned() });
         }

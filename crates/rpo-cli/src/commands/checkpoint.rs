@@ -77,6 +77,11 @@ pub(crate) fn show(report: &CheckpointReport, output: Output) -> anyhow::Result<
             text +=
                 &format!("\n  changed while read: {} files, stored with a mark", counts.changed_while_read);
         }
+        if let Some(damage) = &report.parent_unusable {
+            text += &format!(
+                "\n  the one before it is damaged ({damage}): everything was read again; next: rpo verify says what is lost"
+            );
+        }
         for copy in &report.mirrored {
             text += &format!("\n  copy {}: {}", copy.name, copy.trouble.as_deref().unwrap_or("has it"));
         }

@@ -70,11 +70,12 @@ pub(crate) fn copies(urls: &[String]) -> anyhow::Result<Vec<CopyConfig>> {
 /// `file:` URLs and bare paths are made absolute, so that the file means the same from everywhere.
 fn absolute_url(url: &str) -> String {
     let path = match url.strip_prefix("file://") {
+        Some(path) if path.starts_with('/') => return url.to_owned(),
         Some(path) => path,
         None if url.contains("://") => return url.to_owned(),
         None => url,
     };
-    format!("file://{}", absolute(Path::new(path)).display())
+    CopyConfig::url_of(&absolute(Path::new(path))).unwrap_or_else(|| url.to_owned())
 }
 
 pub(crate) fn absolute(path: &Path) -> PathBuf {

@@ -30,6 +30,7 @@ pub(crate) struct Refused {
 }
 
 impl Refused {
+    #[expect(clippy::new_ret_no_self, reason = "it is only ever made to be returned as an error")]
     pub(crate) fn new(code: u8, text: impl Into<String>) -> anyhow::Error {
         Self { code, text: text.into() }.into()
     }

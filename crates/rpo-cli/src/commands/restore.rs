@@ -5,12 +5,23 @@ use std::path::Path;
 use rpo::core::ByteSize;
 use rpo::core::target::Bound;
 use rpo::ops::{self, RestoreRequest};
+use rpo::recovery::Plan;
+use serde::Serialize;
 
 use super::init::absolute;
 use super::{Named, say_if_not_home, site_read_only, stop_on_signal};
 use crate::arguments::Restore;
 use crate::exit;
 use crate::output::Output;
+
+/// What `--plan --json` says.
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Planned<'a> {
+    schema_version: u32,
+    #[serde(flatten)]
+    plan: &'a Plan,
+}
 
 pub(crate) async fn run(path: &Path, restore: Restore, output: Output) -> anyhow::Result<u8> {
     let named = Named { system: Some(&restore.system), copy: restore.from.as_ref() };
@@ -26,7 +37,8 @@ pub(crate) async fn run(path: &Path, restore: Restore, output: Output) -> anyhow
     };
     if restore.plan {
         let plan = ops::plan(&site, &request).await?;
-        output.result(&plan, || plan.to_string())?;
+        let planned = Planned { schema_version: rpo::SCHEMA_VERSION, plan: &plan };
+        output.result(&planned, || plan.to_string())?;
         return Ok(exit::OK);
     }
     let cancel = stop_on_signal()?;

@@ -41,7 +41,9 @@ pub(crate) async fn run(path: &Path, verify: Verify, output: Output) -> anyhow::
                 )),
             }
             for damaged in &copy.damaged {
-                lines.push(format!("  {}: {}", damaged.object, damaged.what));
+                let named = format!("{}: ", damaged.object);
+                let what = damaged.what.strip_prefix(&named).unwrap_or(&damaged.what);
+                lines.push(format!("  {named}{what}"));
                 lines.extend(
                     damaged
                         .affected

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use rpo::core::Timestamp;
 
-use super::check::{Restored, Until, judge_loss, judge_restore};
+use super::check::{Restored, Until, judge_loss, judge_restore, judge_succession};
 use super::child::{RunningBank, bank_once};
 use super::journal::Journal;
 use super::record::Record;
@@ -26,9 +26,10 @@ pub(super) async fn play(stage: &Stage, record: &mut Record) -> anyhow::Result<(
     while lost == 0 && kills < KILLS_MAX {
         kills += 1;
         let site = Places::new(stage, kills)?;
-        lost = kill_and_restore(stage, &site, kills, &mut chance, record).await?;
+        let promised;
+        (lost, promised) = kill_and_restore(stage, &site, kills, &mut chance, record).await?;
         if lost > 0 || kills == KILLS_MAX {
-            go_on(stage, &site, record).await?;
+            go_on(stage, &site, promised, record).await?;
         }
     }
     let verdict = match lost {
@@ -55,7 +56,8 @@ impl Places {
     }
 
     fn arguments(&self, seed: u64) -> Vec<String> {
-        let mut arguments = words(&["run", "--writers", "48", "--rpo", "1200ms", "--checkpoint-every", "700ms"]);
+        let mut arguments =
+            words(&["run", "--writers", "48", "--rpo", "1200ms", "--checkpoint-every", "700ms"]);
         arguments.extend(["--dir".to_owned(), self.bank.display().to_string()]);
         arguments.extend(["--copy".to_owned(), format!("near={}@eu", url(&self.near))]);
         arguments.extend(["--copy".to_owned(), format!("far={}@us", url(&self.far))]);
@@ -72,13 +74,14 @@ fn url(dir: &Path) -> String {
     format!("file://{}", dir.display())
 }
 
+/// Returns how many transfers were lost, and up to which commit everything was protected.
 async fn kill_and_restore(
     stage: &Stage,
     site: &Places,
     kill: usize,
     chance: &mut Chance,
     record: &mut Record,
-) -> anyhow::Result<usize> {
+) -> anyhow::Result<(usize, u64)> {
     let name = format!("ledger: kill {kill} under load, two copies in two regions");
     let (journal, killed_at) = record.step(&name, killed(stage, site, chance)).await?;
     anyhow::ensure!(journal.strange.is_empty(), "the bank said something strange: {}", journal.strange[0]);
@@ -96,19 +99,25 @@ async fn kill_and_restore(
             record.losses(loss);
         }
     }
-    Ok(lost)
+    Ok((lost, journal.protected().map(|ack| ack.seq).max().unwrap_or_default()))
 }
 
 /// Runs a bank, names a moment, lets it go on past that, and kills it at a moment that follows from the seed.
-async fn killed(stage: &Stage, site: &Places, chance: &mut Chance) -> anyhow::Result<((Journal, Timestamp), String)> {
+async fn killed(
+    stage: &Stage,
+    site: &Places,
+    chance: &mut Chance,
+) -> anyhow::Result<((Journal, Timestamp), String)> {
     let seed = chance.below(u64::MAX);
     let mut bank = RunningBank::start(stage, &site.arguments(seed), site.root.join("bank.err"))?;
-    bank.until("it was open", PATIENCE, |journal| journal.opened.then_some(())).await?;
+    bank.until("it was open", PATIENCE, |journal| journal.opened.as_ref().map(|_| ())).await?;
     tokio::time::sleep(Duration::from_millis(700)).await;
     bank.until("its first transfers", PATIENCE, |journal| (journal.acks.len() >= 50).then_some(())).await?;
     bank.tell(&format!("tag {TAG}"))?;
-    let tagged = bank.until("the moment was named", PATIENCE, |journal| Some(journal.tags.first()?.seq)).await?;
-    let past = |journal: &Journal| (journal.protected().filter(|ack| ack.seq > tagged).count() >= 20).then_some(());
+    let tagged =
+        bank.until("the moment was named", PATIENCE, |journal| Some(journal.tags.first()?.seq)).await?;
+    let past =
+        |journal: &Journal| (journal.protected().filter(|ack| ack.seq > tagged).count() >= 20).then_some(());
     bank.until("transfers after the named moment were protected", PATIENCE, past).await?;
     tokio::time::sleep(Duration::from_millis(500 + chance.below(1_000))).await;
     let (journal, killed_at) = bank.kill()?;
@@ -122,7 +131,8 @@ fn targets(journal: &Journal, chance: &mut Chance) -> anyhow::Result<Vec<(String
     let known = journal.protected().max_by_key(|ack| ack.seq).context("nothing was protected")?;
     let first = journal.protected().min_by_key(|ack| ack.seq).context("nothing was protected")?;
     // Whatever comes before a protected transfer is in the second copy.
-    let between = |ack: &&super::journal::Ack| ack.seq > first.seq && ack.time > first.time && ack.time < known.time;
+    let between =
+        |ack: &&super::journal::Ack| ack.seq > first.seq && ack.time > first.time && ack.time < known.time;
     let candidates: Vec<_> = journal.acks.iter().filter(between).collect();
     anyhow::ensure!(!candidates.is_empty(), "too few transfers to choose a target from");
     let mut pick = || candidates[chance.below(candidates.len() as u64) as usize];
@@ -154,16 +164,14 @@ async fn restore(
     serde_json::from_slice(&std::fs::read(&file)?).with_context(|| file.display().to_string())
 }
 
-/// The bank goes on from its restored state, as a new writer that has fenced the dead one, with a new copy elsewhere.
-async fn go_on(stage: &Stage, site: &Places, record: &mut Record) -> anyhow::Result<()> {
+/// The bank goes on elsewhere: a new writer fences the dead one, takes what the second copy holds, and protects again.
+async fn go_on(stage: &Stage, site: &Places, promised: u64, record: &mut Record) -> anyhow::Result<()> {
     let next = Places {
         root: site.root.clone(),
         bank: site.root.join("bank-again"),
         near: site.far.clone(),
         far: site.root.join("region-eu-again"),
     };
-    std::fs::create_dir(&next.bank)?;
-    std::fs::copy(site.root.join("restored to latest.json"), next.bank.join("state.json"))?;
     let mut arguments = next.arguments(stage.seed);
     arguments.push("--takeover".to_owned());
     let work = async {
@@ -172,9 +180,9 @@ async fn go_on(stage: &Stage, site: &Places, record: &mut Record) -> anyhow::Res
         bank.until("a transfer was protected again", PATIENCE, protected).await?;
         let journal = bank.stop(PATIENCE).await?;
         let detail = format!("{} transfers acknowledged", journal.acks.len());
-        Ok((journal.acks.len(), detail))
+        Ok((judge_succession(&journal, promised), detail))
     };
-    let went_on = record.step("ledger: it goes on from the restored state", work).await?;
-    record.check("ledger: the restored bank goes on, protected again", Ok(format!("{went_on} more transfers")));
+    let verdict = record.step("ledger: it goes on elsewhere, from the second copy", work).await?;
+    record.check("ledger: a new writer goes on from all that was protected", verdict);
     Ok(())
 }

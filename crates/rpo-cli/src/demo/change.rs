@@ -20,7 +20,15 @@ pub(super) fn plant(tree: &Path) -> io::Result<()> {
     let at = tree.join(PLANTED);
     fs::create_dir(&at)?;
     fs::create_dir(at.join("an empty directory"))?;
-    for name in ["modified", "deleted", "renamed", "made private", "linked", "with an attribute", "turned into a link"] {
+    for name in [
+        "modified",
+        "deleted",
+        "renamed",
+        "made private",
+        "linked",
+        "with an attribute",
+        "turned into a link",
+    ] {
         fs::write(at.join(name), format!("{name}: as the first checkpoint sees it\n").repeat(100))?;
     }
     File::create_new(at.join("empty"))?;
@@ -37,7 +45,11 @@ pub(super) fn plant(tree: &Path) -> io::Result<()> {
 /// Not every file system has names that are not UTF-8.
 fn odd_name(at: &Path, name: &[u8]) -> io::Result<()> {
     match fs::write(at.join(OsString::from_vec(name.to_vec())), "an odd name") {
-        Err(error) if !matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidFilename) => Err(error),
+        Err(error)
+            if !matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidFilename) =>
+        {
+            Err(error)
+        }
         _ => Ok(()),
     }
 }
@@ -76,7 +88,16 @@ pub(super) fn change(tree: &Path, chance: &mut Chance) -> io::Result<Vec<&'stati
         fs::set_permissions(file, Permissions::from_mode(0o640))?;
     }
     Ok(vec![
-        "modify", "add", "delete", "rename", "chmod", "symlink", "hard link", "sparse write", "xattr", "non-UTF-8 name",
+        "modify",
+        "add",
+        "delete",
+        "rename",
+        "chmod",
+        "symlink",
+        "hard link",
+        "sparse write",
+        "xattr",
+        "non-UTF-8 name",
     ])
 }
 

@@ -119,7 +119,11 @@ impl RunningBank {
 }
 
 /// Has the bank do one thing; returns what it printed.
-pub(super) async fn bank_once(stage: &Stage, arguments: &[String], limit: Duration) -> anyhow::Result<String> {
+pub(super) async fn bank_once(
+    stage: &Stage,
+    arguments: &[String],
+    limit: Duration,
+) -> anyhow::Result<String> {
     let (said, complaints) = (stage.dir.join("bank-once.out"), stage.dir.join("bank-once.err"));
     let mut command = bank(stage, arguments)?;
     command.stdin(Stdio::null()).stdout(File::create(&said)?).stderr(File::create(&complaints)?);
@@ -143,5 +147,9 @@ pub(super) async fn bank_once(stage: &Stage, arguments: &[String], limit: Durati
 fn last_words(complaints: &Path) -> String {
     let text = std::fs::read_to_string(complaints).unwrap_or_default();
     let lines: Vec<_> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-    if lines.is_empty() { "it said nothing".to_owned() } else { lines[lines.len().saturating_sub(5)..].join(" / ") }
+    if lines.is_empty() {
+        "it said nothing".to_owned()
+    } else {
+        lines[lines.len().saturating_sub(5)..].join(" / ")
+    }
 }

@@ -1,7 +1,6 @@
 //! The external journal: every line that the bank printed, as the demo heard it.
 
-use rpo::core::Timestamp;
-use rpo::report::DomainReport;
+use rpo::core::{HumanDuration, Timestamp};
 use serde::Deserialize;
 
 /// The level of a transfer that must survive the loss of the region.
@@ -10,18 +9,31 @@ pub(super) const PROTECTED: &str = "protected(region)";
 /// What was heard from one run of the bank, up to its end.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Journal {
-    /// True once the bank said that it is open.
-    pub(super) opened: bool,
+    /// Where the bank stood when it was open: its commits so far.
+    pub(super) opened: Option<Opened>,
     /// Acknowledgements, in the order heard.
     pub(super) acks: Vec<Ack>,
     /// Reports on the region, in the order heard.
-    pub(super) reports: Vec<DomainReport>,
+    pub(super) reports: Vec<Said>,
     /// Moments that got a name.
     pub(super) tags: Vec<Tag>,
     /// True once the bank said that it has stopped.
     pub(super) stopped: bool,
     /// Whole lines that are none of what is expected.
     pub(super) strange: Vec<String>,
+}
+
+/// The bank is open.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(super) struct Opened {
+    pub(super) epoch: u32,
+    pub(super) position: Stand,
+}
+
+/// Where a bank stands in its log.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(super) struct Stand {
+    pub(super) sequence: u64,
 }
 
 /// A client was told that its transfer is done.
@@ -57,10 +69,30 @@ pub(super) struct Tag {
     pub(super) seq: u64,
 }
 
+/// What was said about the loss of the region: a bound, as of `taken_at`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) struct Said {
+    pub(super) taken_at: Timestamp,
+    pub(super) window: Window,
+    pub(super) commits_at_risk: Option<u64>,
+    /// The independence of the copies it rests on is declared and not shown.
+    pub(super) declared: bool,
+}
+
+/// How old the oldest commit is that would be lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Window {
+    None,
+    Age(HumanDuration),
+    Unknown { bound: Option<HumanDuration> },
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Line {
-    Opened {},
+    Opened(Opened),
     Ack(Ack),
     Report(Report),
     Tagged(Tag),
@@ -69,7 +101,7 @@ enum Line {
 
 #[derive(Deserialize)]
 struct Report {
-    region: Option<DomainReport>,
+    region: Option<Said>,
 }
 
 impl Ack {
@@ -83,7 +115,7 @@ impl Journal {
     /// Takes down one whole line. (A line that the kill cut off told nobody anything, and is not given here.)
     pub(super) fn hear(&mut self, line: &str, heard: Timestamp) {
         match serde_json::from_str(line) {
-            Ok(Line::Opened {}) => self.opened = true,
+            Ok(Line::Opened(opened)) => self.opened = Some(opened),
             Ok(Line::Ack(ack)) => self.acks.push(Ack { told: ack.told.min(heard), ..ack }),
             Ok(Line::Report(report)) => self.reports.extend(report.region),
             Ok(Line::Tagged(tag)) => self.tags.push(tag),

@@ -8,7 +8,7 @@ mod change;
 mod check;
 mod child;
 mod journal;
-#[allow(unreachable_pub, dead_code, reason = "a link to the library's example, which is a program of its own too")]
+#[allow(dead_code, reason = "a link to the library's example, which is a program of its own too")]
 pub(crate) mod ledger;
 mod record;
 mod replica;
@@ -35,6 +35,8 @@ const TREE_LIMIT_PER_GIB: u32 = 300;
 /// Where the demo works, and what it works with.
 struct Stage {
     dir: PathBuf,
+    /// Places in the tree that are left out.
+    except: Vec<PathBuf>,
     parts: SiteParts,
     passphrase: String,
     seed: u64,
@@ -49,10 +51,14 @@ pub(crate) async fn run(arguments: &Demo, output: Output) -> anyhow::Result<u8> 
     };
     let tree = tree.canonicalize().with_context(|| tree.display().to_string())?;
     let (dir, _removed_when_dropped) = work_dir(arguments.work.as_deref())?;
+    let mut except = vec![dir.clone()];
+    if arguments.tree.is_none() {
+        except.push(tree.join("target")); // what a checkout builds is not in it
+    }
     let parts = SiteParts::os();
     let mut random = [0; 16];
     parts.entropy.fill(&mut random)?;
-    let stage = Stage { dir, parts, passphrase: hex::encode(random), seed: arguments.seed, output };
+    let stage = Stage { dir, except, parts, passphrase: hex::encode(random), seed: arguments.seed, output };
     let mut record = Record::new(stage.seed, &tree, stage.parts.clock.clone(), output);
     tokio::select! {
         () = play(&stage, &tree, &mut record) => {}
@@ -68,10 +74,12 @@ pub(crate) async fn run(arguments: &Demo, output: Output) -> anyhow::Result<u8> 
 
 /// Plays both parts. One that cannot be played to its end is a check that failed.
 async fn play(stage: &Stage, tree: &Path, record: &mut Record) {
-    let size = replica::measure(tree, &[stage.dir.clone()]);
+    let size = replica::measure(tree, &stage.except);
     if size.bytes > 2 << 30 {
         let bytes = ByteSize::new(size.bytes);
-        stage.output.say(format!("{} holds {bytes}: this takes a while, and three times that space", tree.display()));
+        stage
+            .output
+            .say(format!("{} holds {bytes}: this takes a while, and five times that space", tree.display()));
     }
     let gib = u32::try_from(size.bytes >> 30).unwrap_or(u32::MAX);
     let limit = TREE_LIMIT + Duration::from_secs(u64::from(gib) * u64::from(TREE_LIMIT_PER_GIB));
@@ -98,7 +106,8 @@ fn ended(
 /// The project's own checkout if this runs inside one, else the current directory.
 fn default_tree() -> anyhow::Result<PathBuf> {
     let current = std::env::current_dir().context("there is no current directory: name one with --tree")?;
-    let starts = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from).into_iter().chain([current.clone()]);
+    let starts =
+        std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from).into_iter().chain([current.clone()]);
     let is_root = |dir: &Path| {
         let manifest = std::fs::read_to_string(dir.join("Cargo.toml")).unwrap_or_default();
         manifest.lines().any(|line| line.trim() == "[workspace]")

@@ -144,7 +144,8 @@ impl Record {
     /// Nothing more comes. Without any check nothing passed.
     pub(super) fn finish(mut self) -> Shown {
         self.shown.seconds = self.clock.monotonic().since(self.begun).as_secs_f64();
-        self.shown.passed = !self.shown.checks.is_empty() && self.shown.checks.iter().all(|check| check.passed);
+        self.shown.passed =
+            !self.shown.checks.is_empty() && self.shown.checks.iter().all(|check| check.passed);
         self.shown
     }
 }
@@ -152,7 +153,9 @@ impl Record {
 impl fmt::Display for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "rpo demo of {}, which was only read (seed {})\n", self.tree, self.seed)?;
-        let width = |names: &mut dyn Iterator<Item = &String>| names.map(|name| name.chars().count()).max().unwrap_or(0);
+        let width = |names: &mut dyn Iterator<Item = &String>| {
+            names.map(|name| name.chars().count()).max().unwrap_or(0)
+        };
         let column = width(&mut self.steps.iter().map(|step| &step.name));
         for Step { name, seconds, detail } in &self.steps {
             writeln!(f, "{}", format!("{seconds:6.2} s  {name:column$}  {detail}").trim_end())?;
@@ -166,7 +169,9 @@ impl fmt::Display for Shown {
         self.losses.iter().try_for_each(|loss| write!(f, "\n{loss}"))?;
         let failed = self.checks.iter().filter(|check| !check.passed).count();
         match failed {
-            0 if self.passed => write!(f, "\nall {} checks passed, in {:.1} s", self.checks.len(), self.seconds),
+            0 if self.passed => {
+                write!(f, "\nall {} checks passed, in {:.1} s", self.checks.len(), self.seconds)
+            }
             _ => write!(f, "\n{failed} of {} checks FAILED, in {:.1} s", self.checks.len(), self.seconds),
         }
     }
@@ -174,26 +179,45 @@ impl fmt::Display for Shown {
 
 impl fmt::Display for Loss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ms = |seconds: f64| format!("{:.0} ms", seconds * 1_000.0);
+        let ms = |seconds: f64| format!("{:.1} ms", seconds * 1_000.0);
         let Self { kill, acknowledged, acknowledged_protected, lost, .. } = self;
         let durable = acknowledged - acknowledged_protected;
-        writeln!(f, "kill {kill}     {acknowledged} transfers acknowledged: {durable} as durable, {acknowledged_protected} as protected(region)")?;
+        writeln!(
+            f,
+            "kill {kill}     {acknowledged} transfers acknowledged: {durable} as durable, {acknowledged_protected} as protected(region)"
+        )?;
         let oldest = ms(self.lost_seconds);
-        writeln!(f, "lost       {lost} transfers; the oldest was acknowledged {oldest} before the kill")?;
+        match lost {
+            0 => writeln!(f, "lost       nothing: the second copy had it all")?,
+            _ => writeln!(
+                f,
+                "lost       {lost} transfers; the oldest was acknowledged {oldest} before the kill"
+            )?,
+        }
         let age = ms(self.report_age_seconds);
         match self.window_seconds {
             Some(window) => {
                 let most = ms(window + self.report_age_seconds);
-                writeln!(f, "was said   at most {most} of work: a window of {} {age} before the kill", ms(window))?;
+                writeln!(
+                    f,
+                    "was said   at most {most} of work: a window of {}, {age} before the kill",
+                    ms(window)
+                )?;
             }
             None => writeln!(f, "was said   unknown, {age} before the kill")?,
         }
         if let Some(at_risk) = self.commits_at_risk {
             let (since, most) = (self.acknowledged_since, at_risk + self.acknowledged_since as u64);
-            writeln!(f, "           at most {most} transfers: {at_risk} at risk then, {since} acknowledged since")?;
+            writeln!(
+                f,
+                "           at most {most} transfers: {at_risk} at risk then, {since} acknowledged since"
+            )?;
         }
         if self.declared {
-            writeln!(f, "           (both regions are directories of this machine: their independence is declared)")?;
+            writeln!(
+                f,
+                "           (both regions are directories of this machine: their independence is declared)"
+            )?;
         }
         Ok(())
     }

@@ -9,7 +9,9 @@ use std::os::unix::fs::{MetadataExt as _, lchown, symlink};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, XattrFlags, lgetxattr, llistxattr, lsetxattr, utimensat};
+use rustix::fs::{
+    AtFlags, CWD, Timespec, Timestamps, XattrFlags, lgetxattr, llistxattr, lsetxattr, utimensat,
+};
 
 /// Read and written at once; so long a run of zeros becomes a hole.
 const BLOCK: usize = 64 << 10;
@@ -21,13 +23,14 @@ pub(super) struct Size {
     pub(super) bytes: u64,
 }
 
-/// Counts what is below `root` but for the places in `except` and the build results in `root/target`.
+/// Counts what is below `root` but for the places in `except`.
 pub(super) fn measure(root: &Path, except: &[PathBuf]) -> Size {
     let mut size = Size::default();
     let mut todo = vec![root.to_owned()];
     while let Some(dir) = todo.pop() {
         let Ok(entries) = fs::read_dir(&dir) else { continue };
-        for path in entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| !left_out(root, path, except)) {
+        for path in entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| !except.contains(path))
+        {
             let Ok(metadata) = path.symlink_metadata() else { continue };
             size.entries += 1;
             if metadata.is_file() {
@@ -40,21 +43,16 @@ pub(super) fn measure(root: &Path, except: &[PathBuf]) -> Size {
     size
 }
 
-fn left_out(root: &Path, path: &Path, except: &[PathBuf]) -> bool {
-    except.iter().any(|place| path == place) || path.strip_prefix(root) == Ok(Path::new("target"))
-}
-
-/// Copies `from` to `to`, which must not exist, but for the places in `except` and `from/target`. Returns what could not be
+/// Copies `from` to `to`, which must not exist, but for the places in `except`. Returns what could not be
 /// taken along, each with the reason: what is unreadable, and what is neither file, directory nor symbolic link.
 pub(super) fn copy(from: &Path, to: &Path, except: &[PathBuf]) -> anyhow::Result<Vec<String>> {
-    let mut copying = Copying { root: from, except, links: HashMap::new(), left: Vec::new() };
+    let mut copying = Copying { except, links: HashMap::new(), left: Vec::new() };
     let metadata = from.symlink_metadata()?;
     copying.directory(from, to, &metadata).with_context(|| from.display().to_string())?;
     Ok(copying.left)
 }
 
 struct Copying<'a> {
-    root: &'a Path,
     except: &'a [PathBuf],
     /// The first name of each file with several.
     links: HashMap<(u64, u64), PathBuf>,
@@ -64,11 +62,12 @@ struct Copying<'a> {
 impl Copying<'_> {
     fn directory(&mut self, from: &Path, to: &Path, metadata: &Metadata) -> anyhow::Result<()> {
         fs::create_dir(to)?;
-        let mut names = fs::read_dir(from)?.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>()?;
+        let mut names =
+            fs::read_dir(from)?.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>()?;
         names.sort();
         for name in names {
             let (from, to) = (from.join(&name), to.join(&name));
-            if !left_out(self.root, &from, self.except)
+            if !self.except.contains(&from)
                 && let Err(error) = self.one(&from, &to)
             {
                 self.left.push(format!("{}: {error:#}", from.display()));

@@ -3,13 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use rpo::Site;
 use rpo::checkpoint::{Cancel, CheckpointKind};
-use rpo::config::{CheckpointConfig, Config, CopyConfig, DaemonConfig, RepositoryConfig, SourceConfig, SystemConfig};
+use rpo::config::{
+    CheckpointConfig, Config, CopyConfig, DaemonConfig, RepositoryConfig, SourceConfig, SystemConfig,
+};
 use rpo::core::target::{Bound, Target};
 use rpo::core::{ByteSize, CheckpointId, SourceId};
 use rpo::ops::{self, CheckpointReport, CheckpointRequest, RestoreRequest};
 use rpo::source_dir::compare_trees;
-use rpo::Site;
 
 use super::record::Record;
 use super::{Chance, Stage, change, replica};
@@ -32,18 +34,26 @@ pub(super) async fn play(stage: &Stage, tree: &Path, record: &mut Record) -> any
         second: below("untouched-second"),
         restored_first: below("restored-first"),
     };
-    let (site, name) = record.step("directory: create a repository, copy the tree aside", prepare(stage, tree, &places)).await?;
-    let full = record.step("directory: first checkpoint (full)", checkpoint(stage, &site, &name, true)).await?;
+    let (site, name) = record
+        .step("directory: create a repository, copy the tree aside", prepare(stage, tree, &places))
+        .await?;
+    let full =
+        record.step("directory: first checkpoint (full)", checkpoint(stage, &site, &name, true)).await?;
     record.check("directory: the first checkpoint holds everything", is_whole(&full, CheckpointKind::Full));
 
     let changes = alter(stage, &places);
     record.step("directory: change it", changes).await?;
-    let second = record.step("directory: second checkpoint (incremental)", checkpoint(stage, &site, &name, false)).await?;
-    let verdict = is_whole(&second, CheckpointKind::Incremental).and_then(|detail| reads_little(&second, detail));
+    let second = record
+        .step("directory: second checkpoint (incremental)", checkpoint(stage, &site, &name, false))
+        .await?;
+    let verdict =
+        is_whole(&second, CheckpointKind::Incremental).and_then(|detail| reads_little(&second, detail));
     record.check("directory: the second holds everything, and read only what changed", verdict);
 
     let live = places.live.clone();
-    record.step("directory: lose it", blocking(move || Ok((std::fs::remove_dir_all(&live)?, String::new())))).await?;
+    record
+        .step("directory: lose it", blocking(move || Ok((std::fs::remove_dir_all(&live)?, String::new()))))
+        .await?;
     let latest = restore(stage, &site, &name, Target::Latest, places.live.clone());
     record.step("directory: restore the latest state", latest).await?;
     let id = CheckpointId { source: name.clone(), number: full.checkpoint.id.number };
@@ -67,7 +77,7 @@ async fn blocking<T: Send + 'static>(
 }
 
 async fn prepare(stage: &Stage, tree: &Path, places: &Places) -> anyhow::Result<((Site, SourceId), String)> {
-    let (from, except) = (tree.to_owned(), vec![stage.dir.clone()]);
+    let (from, except) = (tree.to_owned(), stage.except.clone());
     let (live, first) = (places.live.clone(), places.first.clone());
     let (size, left) = blocking(move || {
         let left = replica::copy(&from, &live, &except)?;
@@ -89,10 +99,18 @@ async fn prepare(stage: &Stage, tree: &Path, places: &Places) -> anyhow::Result<
 /// A copy to compare with later. It has to be the same now: what it lacked could not be missed then.
 fn untouched_copy(live: &Path, copy: &Path) -> anyhow::Result<()> {
     let left = replica::copy(live, copy, &[])?;
-    anyhow::ensure!(left.is_empty(), "no faithful copy to compare with can be made here: {}", left.join("; "));
+    anyhow::ensure!(
+        left.is_empty(),
+        "no faithful copy to compare with can be made here: {}",
+        left.join("; ")
+    );
     let differences = compare_trees(live, copy);
     let shown: Vec<_> = differences.iter().take(5).map(ToString::to_string).collect();
-    anyhow::ensure!(differences.is_empty(), "no faithful copy to compare with can be made here: {}", shown.join("; "));
+    anyhow::ensure!(
+        differences.is_empty(),
+        "no faithful copy to compare with can be made here: {}",
+        shown.join("; ")
+    );
     Ok(())
 }
 
@@ -101,8 +119,10 @@ fn config(stage: &Stage, places: &Places) -> anyhow::Result<(Config, SourceId)> 
     std::fs::write(&passphrase, &stage.passphrase).context("the passphrase cannot be kept")?;
     let url = format!("file://{}", stage.dir.join("tree/repository").display());
     let name = SourceId::new("tree")?;
-    let source = SourceConfig::Directory { path: places.live.clone(), exclude: Vec::new(), one_file_system: false };
-    let system = SystemConfig { name: name.clone(), source, objective: None, checkpoint: CheckpointConfig::default() };
+    let source =
+        SourceConfig::Directory { path: places.live.clone(), exclude: Vec::new(), one_file_system: false };
+    let system =
+        SystemConfig { name: name.clone(), source, objective: None, checkpoint: CheckpointConfig::default() };
     let config = Config {
         repository: RepositoryConfig { passphrase_file: Some(passphrase), ..RepositoryConfig::default() },
         daemon: DaemonConfig { state_dir: stage.dir.join("tree/state"), ..DaemonConfig::default() },
@@ -125,7 +145,8 @@ async fn checkpoint(
     let made = made?;
     let counts = &made.checkpoint.statistics;
     let (read, added) = (ByteSize::new(counts.read_bytes), ByteSize::new(counts.added_bytes));
-    let detail = format!("{} entries, {} changed; {read} read, {added} stored", counts.entries, counts.changed);
+    let detail =
+        format!("{} entries, {} changed; {read} read, {added} stored", counts.entries, counts.changed);
     Ok((made, detail))
 }
 
@@ -147,8 +168,14 @@ async fn restore(
     into: PathBuf,
 ) -> anyhow::Result<((), String)> {
     let progress = stage.output.progress();
-    let request =
-        RestoreRequest { system: name.clone(), target, bound: Bound::Inclusive, replay: true, from: None, into };
+    let request = RestoreRequest {
+        system: name.clone(),
+        target,
+        bound: Bound::Inclusive,
+        replay: true,
+        from: None,
+        into,
+    };
     let restored = ops::restore(site, &request, &progress, &Cancel::new()).await;
     progress.done();
     let outcome = restored?.outcome;
@@ -177,7 +204,11 @@ fn is_whole(made: &CheckpointReport, kind: CheckpointKind) -> Result<String, Str
         return Err(format!("it is {found}, not {kind}"));
     }
     if counts.lost + counts.vanished + counts.changed_while_read + counts.skipped > 0 {
-        let lost = made.checkpoint.lost.first().map_or_else(String::new, |lost| format!(": {}: {}", lost.path, lost.reason));
+        let lost = made
+            .checkpoint
+            .lost
+            .first()
+            .map_or_else(String::new, |lost| format!(": {}: {}", lost.path, lost.reason));
         return Err(format!("{} lost, {} changed while read{lost}", counts.lost, counts.changed_while_read));
     }
     Ok(format!("{kind}, {} entries", counts.entries))

@@ -2,9 +2,9 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 
 use futures::{Stream, StreamExt, stream};
-use rpo_core::{LogEntry, Lsn, Timestamp};
+use rpo_core::{LogEntry, Lsn, Position, StreamId, Timestamp};
 
-use super::{Archive, History, Leg};
+use super::{Archive, Break, History, Leg};
 use crate::ReplicationError;
 use crate::batch::Digest;
 use crate::frames::{RunSummary, decode_run, summarize};
@@ -22,6 +22,8 @@ struct Walk {
     /// What the object before the next one was, once one was read.
     before: Option<Before>,
     ready: VecDeque<LogEntry>,
+    /// What to say at the end.
+    broken: Option<ReplicationError>,
 }
 
 struct Before {
@@ -34,10 +36,11 @@ impl Archive {
     /// Everything of `history` in `from..to` (to its end without `to`), in order, every check done: envelope, place, chain
     /// of digests, contiguity, frames and records. Holds one batch in memory.
     ///
-    /// Both ends must lie between entries.
+    /// Both ends must lie between entries. Without `to`, a history that is [`broken`](History::broken) ends with that error
+    /// after its last readable entry: stopping short is never silent.
     ///
     /// # Errors
-    /// At once: `BeginsAfter`, `EndsBefore`. In the stream, as its last item: `Gap`, `ChainBroken`, `Misplaced`,
+    /// At once: `BeginsAfter`, `EndsBefore`. In the stream, as its last item: `CutShort`, `Gap`, `ChainBroken`, `Misplaced`,
     /// `Envelope`, `Format`, `Storage`, or `Invalid` for an end inside an entry.
     pub async fn entries(
         &self,
@@ -47,6 +50,8 @@ impl Archive {
     ) -> Result<EntryStream, ReplicationError> {
         let (start, end) = (history.from(), history.to());
         let stream = || self.stream().clone();
+        let broken =
+            history.broken.as_ref().filter(|_| to.is_none()).map(|broken| cut_short(stream(), end, broken));
         let to = to.unwrap_or(end.lsn);
         if from < start.lsn {
             return Err(ReplicationError::BeginsAfter { stream: stream(), start, asked: from });
@@ -62,8 +67,8 @@ impl Archive {
             Some(leg) => self.number_at(leg, from).await?,
             None => 0,
         };
-        let walk =
-            Walk { archive: self.clone(), legs, number, from, to, before: None, ready: VecDeque::new() };
+        let (before, ready) = (None, VecDeque::new());
+        let walk = Walk { archive: self.clone(), legs, number, from, to, before, ready, broken };
         Ok(stream::try_unfold(walk, Walk::next).boxed())
     }
 
@@ -88,10 +93,11 @@ impl Walk {
             if let Some(entry) = self.ready.pop_front() {
                 return Ok(Some((entry, self)));
             }
-            let Some(leg) = self.legs.front().cloned() else { return Ok(None) };
-            if self.before.as_ref().is_some_and(|before| before.end >= self.to) || self.from >= self.to {
-                return Ok(None);
-            }
+            let done =
+                self.before.as_ref().is_some_and(|before| before.end >= self.to) || self.from >= self.to;
+            let Some(leg) = self.legs.front().filter(|_| !done).cloned() else {
+                return self.broken.take().map_or(Ok(None), Err);
+            };
             self.read(&leg).await?;
             if self.number < leg.last {
                 self.number += 1;
@@ -153,6 +159,11 @@ impl Walk {
         }
         Ok(())
     }
+}
+
+fn cut_short(stream: StreamId, end: Position, broken: &Break) -> ReplicationError {
+    let Break { epoch, number, why } = broken.clone();
+    ReplicationError::CutShort { stream, end, epoch, number, why }
 }
 
 /// The entries of a batch, after checking that the frames are what the head says; no summary for an epoch start.

@@ -1,12 +1,11 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use rpo_core::{CopyName, Epoch, Position, Timestamp};
+use rpo_core::{CopyName, Epoch, ErrorKind, Position, Timestamp};
 
 use super::Archive;
 use crate::ReplicationError;
 use crate::batch::ParentLink;
-use crate::object::ArchiveObject;
 
 /// What a history takes from one epoch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +37,20 @@ pub struct History {
     pub legs: Vec<Leg>,
     /// True for the one that goes on; the others end where a newer epoch left them.
     pub current: bool,
+    /// What is known to follow on [`to`](History::to) and cannot be read: then the end of what can be restored is not the
+    /// end of what was written.
+    pub broken: Option<Break>,
+}
+
+/// Where a history is known to go on and cannot be followed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Break {
+    /// The epoch of the object that is missing or damaged.
+    pub epoch: Epoch,
+    /// Its number.
+    pub number: u64,
+    /// What is wrong with it.
+    pub why: String,
 }
 
 impl History {
@@ -46,7 +59,7 @@ impl History {
         self.legs.first().expect("a history has a leg").from
     }
 
-    /// Where it ends.
+    /// Where it ends: everything before can be read, as far as heads tell.
     pub fn to(&self) -> Position {
         self.legs.last().expect("a history has a leg").to
     }
@@ -58,6 +71,9 @@ impl History {
     }
 }
 
+/// A leg up to its last readable object, and what follows it unreadably.
+type Whole = (Leg, Option<Break>);
+
 /// What an archive holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Coverage {
@@ -65,7 +81,7 @@ pub struct Coverage {
     pub histories: Vec<History>,
     /// Copies that did not answer, each with the reason: they may hold more.
     pub unreached: BTreeMap<CopyName, String>,
-    /// Epochs that nothing current needs and that could not be read to their end, each with what is wrong.
+    /// Epochs whose beginning could not be read, each with what is wrong.
     pub damaged: BTreeMap<Epoch, String>,
 }
 
@@ -82,79 +98,79 @@ impl Coverage {
 }
 
 impl Archive {
-    /// Finds every history, by name; reads the heads of first and last objects only.
+    /// Finds every history, by name; reads the heads of first and last objects only. What is damaged or missing at an end
+    /// shortens a history and is told in [`History::broken`]; a hole in the middle shows when it is read.
     ///
     /// # Errors
-    /// `NotFound` if there is nothing of this stream; `Gap` or what is wrong with an object that the current history needs.
+    /// `NotFound` if there is nothing of this stream; else what is wrong, if nothing of it can be read.
     pub async fn coverage(&self) -> Result<Coverage, ReplicationError> {
         let (epochs, unreached) = self.epochs().await?;
-        let (mut starts, mut whole, mut damaged) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let (mut whole, mut damaged) = (BTreeMap::new(), BTreeMap::new());
         for epoch in epochs {
-            match self.start_of(epoch).await {
+            let found = match self.start_of(epoch).await {
                 Ok(None) => continue,
-                Ok(Some(start)) => match self.whole_leg(&start).await {
-                    Ok(leg) => {
-                        starts.insert(epoch, start);
-                        whole.insert(epoch, leg);
-                    }
-                    Err(error) => {
-                        starts.insert(epoch, start);
-                        damaged.insert(epoch, error);
-                    }
-                },
-                Err(error) => {
-                    damaged.insert(epoch, error);
-                }
+                Ok(Some(start)) => self.whole_leg(start).await,
+                Err(error) => Err(error),
+            };
+            match found {
+                Ok(found) => drop(whole.insert(epoch, found)),
+                Err(error) => drop(damaged.insert(epoch, error)),
             }
         }
-        let nothing = || {
-            ReplicationError::NotFound(format!(
-                "no object of stream {} is in the copies asked",
-                self.stream()
-            ))
+        let Some(&top) = whole.keys().next_back() else {
+            let what = format!("no object of stream {} is in the copies asked", self.stream());
+            return Err(damaged.into_values().next_back().unwrap_or(ReplicationError::NotFound(what)));
         };
-        let top = whole.keys().chain(damaged.keys()).max().copied().ok_or_else(nothing)?;
-        if let Some(error) = damaged.remove(&top) {
-            return Err(error);
-        }
         let mut histories = Vec::new();
         for Reverse(epoch) in tips(&whole, top) {
-            histories.push(self.assemble(&starts, &whole[&epoch], epoch == top).await?);
+            histories.push(self.assemble(&whole, &damaged, epoch, epoch == top).await?);
         }
-        let damaged = damaged.into_iter().map(|(epoch, error)| (epoch, error.to_string())).collect();
+        let damaged: BTreeMap<_, _> =
+            damaged.into_iter().map(|(epoch, error)| (epoch, error.to_string())).collect();
+        if let (Some((epoch, why)), Some(current)) = (damaged.range(top..).next_back(), histories.first_mut())
+        {
+            // A newer epoch goes on from somewhere, nobody knows where.
+            current.broken.get_or_insert(Break { epoch: *epoch, number: 1, why: why.clone() });
+        }
         Ok(Coverage { histories, unreached, damaged })
     }
 
     async fn assemble(
         &self,
-        starts: &BTreeMap<Epoch, Leg>,
-        tip: &Leg,
+        whole: &BTreeMap<Epoch, Whole>,
+        damaged: &BTreeMap<Epoch, ReplicationError>,
+        tip: Epoch,
         current: bool,
     ) -> Result<History, ReplicationError> {
-        let mut legs = vec![tip.clone()];
-        let mut parent = tip.parent;
+        let (leg, mut broken) = whole[&tip].clone();
+        let (mut legs, mut parent) = (vec![leg.clone()], leg.parent);
         while let Some(link) = parent.filter(|link| link.number > 0) {
-            let Some(leg) = self.leg_up_to(starts, &link).await? else { break };
+            if let Some(error) = damaged.get(&link.epoch) {
+                let why = error.to_string();
+                tracing::warn!(epoch = %link.epoch, %why, "a history cannot be followed back to its beginning");
+                break;
+            }
+            let Some((whole, _)) = whole.get(&link.epoch).filter(|(leg, _)| leg.first <= link.number) else {
+                break; // retention has taken it
+            };
+            let leg = match self.known_head(link.epoch, link.number).await {
+                Ok(last) => {
+                    Leg { last: link.number, to: link.fork, last_time: last.last_time, ..whole.clone() }
+                }
+                Err(error) if error.kind() == ErrorKind::Corrupt && whole.last < link.number => {
+                    // What comes after cannot be reached from here.
+                    broken =
+                        Some(Break { epoch: link.epoch, number: whole.last + 1, why: error.to_string() });
+                    legs.clear();
+                    whole.clone()
+                }
+                Err(error) => return Err(error),
+            };
             parent = leg.parent;
             legs.push(leg);
         }
         legs.reverse();
-        Ok(History { tip: tip.epoch, legs, current })
-    }
-
-    /// What a child takes from its parent; `None` once retention has taken all of that.
-    async fn leg_up_to(
-        &self,
-        starts: &BTreeMap<Epoch, Leg>,
-        link: &ParentLink,
-    ) -> Result<Option<Leg>, ReplicationError> {
-        let start = match starts.get(&link.epoch) {
-            Some(start) => Some(start.clone()),
-            None => self.start_of(link.epoch).await?, // says again what is wrong with it
-        };
-        let Some(start) = start.filter(|start| start.first <= link.number) else { return Ok(None) };
-        let last = self.known_head(link.epoch, link.number).await?;
-        Ok(Some(Leg { last: link.number, to: link.fork, last_time: last.last_time, ..start }))
+        Ok(History { tip, legs, current, broken })
     }
 
     /// Where an epoch begins and which object is its last; the end of the leg is not known yet.
@@ -174,10 +190,23 @@ impl Archive {
         }))
     }
 
-    /// Everything of an epoch that any copy holds, up to where no further object exists.
-    async fn whole_leg(&self, start: &Leg) -> Result<Leg, ReplicationError> {
-        let tail = self.known_head(start.epoch, start.last).await?;
-        Ok(Leg { to: tail.to, last_time: tail.last_time, ..start.clone() })
+    /// Everything of an epoch that any copy holds, up to the last object whose head can be read.
+    async fn whole_leg(&self, start: Leg) -> Result<Whole, ReplicationError> {
+        let mut broken = None;
+        let mut number = start.last;
+        loop {
+            match self.known_head(start.epoch, number).await {
+                Ok(tail) => {
+                    let leg = Leg { last: number, to: tail.to, last_time: tail.last_time, ..start };
+                    return Ok((leg, broken));
+                }
+                Err(error) if error.kind() == ErrorKind::Corrupt && number > start.first => {
+                    broken = Some(Break { epoch: start.epoch, number, why: error.to_string() });
+                    number -= 1;
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// The highest batch of an epoch that any copy holds before its fence, or healed; 0 without any.
@@ -199,19 +228,11 @@ impl Archive {
     }
 
     async fn last_in(&self, copy: &crate::CopySpec, epoch: Epoch) -> Result<u64, ReplicationError> {
-        let next = copy.next_number(self.stream(), epoch).await?;
-        if next == 1 {
-            return Ok(0);
+        let (next, fence) = copy.end(self.stream(), epoch).await?;
+        let mut last = next - 1 - u64::from(fence.is_some());
+        if fence.is_none() {
+            return Ok(last);
         }
-        let fenced = match copy.open(self.place(epoch, next - 1)).await {
-            Ok(Some((ArchiveObject::Fence(_), _))) => true,
-            // Damaged or gone since: it counts, and reading it says what is wrong with it.
-            Ok(_) | Err(ReplicationError::Envelope { .. } | ReplicationError::Format { .. }) => {
-                return Ok(next - 1);
-            }
-            Err(error) => return Err(error),
-        };
-        let mut last = next - 1 - u64::from(fenced);
         while copy.length(&crate::names::healed_key(self.stream(), epoch, last + 1)).await?.is_some() {
             last += 1;
         }
@@ -241,10 +262,10 @@ impl Archive {
 }
 
 /// Epochs that hold something which no other continues; the newest first.
-fn tips(own: &BTreeMap<Epoch, Leg>, top: Epoch) -> BTreeSet<Reverse<Epoch>> {
+fn tips(whole: &BTreeMap<Epoch, Whole>, top: Epoch) -> BTreeSet<Reverse<Epoch>> {
     let mut tips = BTreeSet::from([Reverse(top)]);
-    for (epoch, leg) in own {
-        let forks = own.values().filter_map(|leg| leg.parent).filter(|link| link.epoch == *epoch);
+    for (epoch, (leg, _)) in whole {
+        let forks = whole.values().filter_map(|(leg, _)| leg.parent).filter(|link| link.epoch == *epoch);
         let continued = forks.map(|link| link.fork.lsn).max();
         if leg.to.lsn > continued.unwrap_or(leg.from.lsn) {
             tips.insert(Reverse(*epoch));

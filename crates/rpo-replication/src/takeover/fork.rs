@@ -1,61 +1,118 @@
-use rpo_core::{Epoch, ErrorKind, Position, Timestamp};
+use std::collections::{BTreeMap, BTreeSet};
+
+use rpo_core::{CopyName, Epoch, ErrorKind, Position, Timestamp};
 
 use super::{Fork, Round, beginning};
 use crate::ReplicationError;
 use crate::batch::{Digest, ParentLink};
+use crate::fence::Fence;
+use crate::names::healed_key;
 use crate::object::{ArchiveObject, OpenBatch, Place};
 use crate::store::fetch_from_any;
 
 impl Round<'_> {
-    /// The newest epoch that is not fenced yet and lies above or at the newest one that holds anything.
-    pub(super) async fn next_to_fence(&self, epochs: &[Epoch]) -> Result<Option<Epoch>, ReplicationError> {
-        let mut sorted = epochs.to_vec();
-        sorted.sort_unstable();
-        for epoch in sorted.into_iter().rev() {
-            let Some(fences) = self.fences.get(&epoch) else { return Ok(Some(epoch)) };
-            if fences.values().any(|number| *number > 1) {
-                return Ok(None);
+    /// The newest epoch that is not fenced yet and lies above the newest one that holds data, or is that one.
+    pub(super) fn next_to_fence(&self, epochs: &BTreeSet<Epoch>) -> Option<Epoch> {
+        for epoch in epochs.iter().rev() {
+            match self.fenced.get(epoch) {
+                None => return Some(*epoch),
+                Some(fenced) if fenced.holds_data => return None,
+                Some(_) => {}
             }
         }
-        Ok(None)
+        None
+    }
+
+    /// Whether any copy has more of an epoch than the object that says which one it continues.
+    pub(super) async fn holds_data(
+        &self,
+        epoch: Epoch,
+        fences: &BTreeMap<CopyName, Fence>,
+    ) -> Result<bool, ReplicationError> {
+        for copy in &self.alive {
+            match fences.get(&copy.name).map(|fence| fence.number) {
+                None | Some(1) => {}
+                Some(2) => match copy.open(Place { stream: self.stream, epoch, number: 1 }).await {
+                    Ok(Some((ArchiveObject::Batch(batch), _))) if batch.head.parent.is_some() => {}
+                    Err(ReplicationError::Storage { copy, source }) => {
+                        return Err(ReplicationError::Storage { copy, source });
+                    }
+                    _ => return Ok(true), // data, or so damaged that it may have been
+                },
+                Some(_) => return Ok(true),
+            }
+        }
+        Ok(false)
     }
 
     /// Where the history that goes on ends: the link, and the time of its last frame.
     pub(super) async fn fork(&self, top: Epoch) -> Result<(ParentLink, Timestamp), ReplicationError> {
-        let with_data =
-            self.fences.iter().rev().find(|(_, fences)| fences.values().any(|number| *number > 1));
-        let lowest = self.fences.keys().next().copied().unwrap_or(top);
+        let with_data = self.fenced.iter().rev().find(|(_, fenced)| fenced.holds_data);
+        let lowest = self.fenced.keys().next().copied().unwrap_or(top);
         let epoch = match self.options.fork {
             Fork::At(position) => position.epoch,
             Fork::Highest => with_data.map_or(lowest, |(epoch, _)| *epoch),
         };
-        let last = self.last_number(epoch).await?;
+        let ends = self.ends(epoch).await?;
+        let last = ends.values().max().copied().unwrap_or(0);
         if last == 0 {
             return self.fork_at_nothing(epoch);
         }
         match self.options.fork {
             Fork::Highest => {
-                let newest = self.checked_tail(epoch, last).await?;
+                self.require_one_line(epoch, &ends).await?;
+                let newest = self.checked_tail(epoch, &ends, last).await?;
                 Ok(link_to(&newest, newest.head.to))
             }
             Fork::At(position) => self.fork_inside(position, last).await,
         }
     }
 
-    /// The highest number before a fence in any copy; an epoch not fenced in this takeover was fenced before.
-    async fn last_number(&self, epoch: Epoch) -> Result<u64, ReplicationError> {
-        if let Some(fences) = self.fences.get(&epoch) {
-            return Ok(fences.values().max().copied().unwrap_or(1) - 1);
-        }
-        let mut last = 0;
+    /// The highest number before its fence, or healed after it, that each copy has of an epoch.
+    async fn ends(&self, epoch: Epoch) -> Result<BTreeMap<CopyName, u64>, ReplicationError> {
+        let mut ends = BTreeMap::new();
         for copy in &self.alive {
-            if let Ok(next) = copy.next_number(self.stream, epoch).await {
-                let place = Place { stream: self.stream, epoch, number: next.max(2) - 1 };
-                let fence = matches!(copy.open(place).await, Ok(Some((ArchiveObject::Fence(_), _))));
-                last = last.max(next - 1 - u64::from(fence));
+            let known = self.fenced.get(&epoch).and_then(|fenced| fenced.at.get(&copy.name)).copied();
+            let mut last = match known {
+                Some(fence) => fence - 1,
+                None if self.fenced.contains_key(&epoch) => continue, // did not answer
+                None => match copy.end(self.stream, epoch).await {
+                    Ok((next, fence)) => next - 1 - u64::from(fence.is_some()),
+                    Err(_) => continue,
+                },
+            };
+            while copy.length(&healed_key(self.stream, epoch, last + 1)).await?.is_some() {
+                last += 1;
             }
+            ends.insert(copy.name.clone(), last);
         }
-        Ok(last)
+        Ok(ends)
+    }
+
+    /// One epoch is one line: where copies have different objects under one number, two writers were at work in it, and
+    /// which of them was told that something is protected cannot be seen from here.
+    async fn require_one_line(
+        &self,
+        epoch: Epoch,
+        ends: &BTreeMap<CopyName, u64>,
+    ) -> Result<(), ReplicationError> {
+        let Some(number) = ends.values().copied().filter(|end| *end > 0).min() else { return Ok(()) };
+        let place = Place { stream: self.stream, epoch, number };
+        let mut seen: Option<Digest> = None;
+        for copy in self.alive.iter().filter(|copy| ends.get(&copy.name).is_some_and(|end| *end >= number)) {
+            let found = match copy.open(place).await {
+                Ok(Some((ArchiveObject::Batch(batch), _))) => batch.digest,
+                Err(ReplicationError::Storage { copy, source }) => {
+                    return Err(ReplicationError::Storage { copy, source });
+                }
+                _ => continue, // healed, expired or damaged here: another copy speaks for it
+            };
+            if seen.is_some_and(|seen| seen != found) {
+                return Err(ReplicationError::Conflict { copy: copy.name.clone(), key: place.key() });
+            }
+            seen = Some(found);
+        }
+        Ok(())
     }
 
     fn fork_at_nothing(&self, epoch: Epoch) -> Result<(ParentLink, Timestamp), ReplicationError> {
@@ -71,9 +128,13 @@ impl Round<'_> {
 
     /// The last object of the history, after checking that every object which some fenced copy lacks can be read from
     /// another, each naming the one before.
-    async fn checked_tail(&self, epoch: Epoch, last: u64) -> Result<OpenBatch, ReplicationError> {
-        let fences = self.fences.get(&epoch);
-        let lowest = fences.and_then(|fences| fences.values().min().copied()).unwrap_or(last).clamp(1, last);
+    async fn checked_tail(
+        &self,
+        epoch: Epoch,
+        ends: &BTreeMap<CopyName, u64>,
+        last: u64,
+    ) -> Result<OpenBatch, ReplicationError> {
+        let lowest = ends.values().min().copied().unwrap_or(last).clamp(1, last);
         let newest = self.readable(epoch, last).await?;
         let mut named = newest.head.previous;
         for number in (lowest..last).rev() {

@@ -5,13 +5,13 @@ pub(crate) mod paper;
 pub(crate) mod site;
 
 use rpo_replication::ShipConfig;
-use rpo_testkit::sim::{Case, FaultPlan, Rng};
+use rpo_testkit::sim::{Case, Rng};
 
 use site::Site;
 
 /// One case: some dozens of turns of chaos, then either quiet, in which all converges, or a fire.
 pub(crate) fn scenario(case: &mut Case, config: &ShipConfig) -> Result<(), String> {
-    let world = case.world_with(FaultPlan::draw(case.seed()));
+    let world = case.world();
     let mut rng = Rng::named(case.seed(), "turns");
     let mut site = Site::new(world, &mut rng, config.clone())?;
     let mut machines = 1;

@@ -96,7 +96,7 @@ impl Oracle {
             return Err(format!("promise 9: epoch {epoch} was given to two writers"));
         }
         self.begun_by_nobody(parent, fork.lsn);
-        for (older, generation) in &mut self.generations {
+        for (older, generation) in self.generations.range_mut(..epoch) {
             // What lies above the fork in any older epoch is not in this history.
             let end = if *older == parent { fork.lsn } else { generation.fork.unwrap_or(fork.lsn) };
             generation.fork = Some(generation.fork.map_or(end, |known| known.min(end)));

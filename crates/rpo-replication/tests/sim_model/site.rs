@@ -39,7 +39,6 @@ pub(crate) struct Writer {
     shipper: Option<LogShipper>,
     view: Option<ShipView>,
     timeline: CommitTimeline,
-    fork: Option<Position>,
     pub(crate) fenced: bool,
 }
 
@@ -62,6 +61,8 @@ pub(crate) struct Site {
     config: ShipConfig,
     /// A takeover failed since the newest epoch began: its fences may stand all the same.
     failed_takeover: bool,
+    /// Every epoch that anybody begins or forks from, and where it forks.
+    forks: BTreeMap<Epoch, Option<Position>>,
 }
 
 fn stream() -> StreamId {
@@ -90,6 +91,7 @@ impl Site {
             reports,
             config,
             failed_takeover: false,
+            forks: BTreeMap::from([(Epoch::FIRST, None)]),
         };
         site.calmly(|site| site.init());
         let first = Position::START;
@@ -140,10 +142,6 @@ impl Site {
         let machine = self.world.machine(machine);
         machine.disk().set_up_dir(Path::new(SPOOL)).expect("an empty disk");
         let log = Arc::new(PaperLog::new(first, floor, Arc::new(machine.clock())));
-        let fork = match &start {
-            Start::After(takeover) => Some(takeover.parent.fork),
-            _ => None,
-        };
         let timeline = CommitTimeline::new(first, TIMELINE_RUNS);
         let epoch = first.epoch;
         self.writers.push(Writer {
@@ -154,7 +152,6 @@ impl Site {
             shipper: None,
             view: None,
             timeline,
-            fork,
             fenced: false,
         });
         self.open_shipper(self.writers.len() - 1);
@@ -176,6 +173,9 @@ impl Site {
         };
         match LogShipper::open(parts, stream(), Path::new(SPOOL), self.config.clone(), writer.start.clone()) {
             Ok(shipper) => {
+                if let Some(tip) = shipper.tip() {
+                    self.oracle.sealed(writer.epoch, tip.number, tip.position.lsn);
+                }
                 writer.view = Some(shipper.view());
                 writer.shipper = Some(shipper);
             }
@@ -294,6 +294,12 @@ impl Site {
         }
         let parent = takeover.parent;
         self.oracle.took_over(takeover.epoch, parent.epoch, parent.number, parent.fork)?;
+        if !self.forks.contains_key(&parent.epoch) {
+            // Begun by a takeover that was told as failed.
+            let (older, _) = self.forks.range(..parent.epoch).next_back().expect("there is an epoch 1");
+            self.forks.insert(parent.epoch, Some(Position { epoch: *older, ..parent.fork }));
+        }
+        self.forks.insert(takeover.epoch, Some(parent.fork));
         let (first, floor) = (takeover.start(), takeover.last_time);
         self.hire(machine.name(), first, Start::After(Box::new(takeover)), floor)
     }
@@ -318,8 +324,8 @@ impl Site {
         let writer = &self.writers[at];
         let Some(view) = &writer.view else { return Ok(()) };
         let now = Moment::now(&writer.machine.clock());
-        let begins = |writer: &Writer| EpochStart { epoch: writer.epoch, fork: writer.fork };
-        let history = History::new(self.writers.iter().filter(|w| w.epoch <= writer.epoch).map(begins));
+        let known = self.forks.range(..=writer.epoch);
+        let history = History::new(known.map(|(epoch, fork)| EpochStart { epoch: *epoch, fork: *fork }));
         let history = history.map_err(|error| error.to_string())?;
         let as_window = |state: rpo_replication::CopyState| CopyState {
             name: state.name,
@@ -432,7 +438,7 @@ impl Site {
         let read = async {
             let coverage = archive.coverage().await?;
             let history = coverage.current().clone();
-            let entries = archive.entries(&history, Lsn::ZERO, None).await?;
+            let entries = archive.entries(&history, Lsn::ZERO, Some(history.to().lsn)).await?;
             let legs: Vec<(Epoch, Lsn)> = history.legs.iter().map(|leg| (leg.epoch, leg.from.lsn)).collect();
             Ok::<_, ReplicationError>((legs, entries.try_collect::<Vec<LogEntry>>().await?))
         };

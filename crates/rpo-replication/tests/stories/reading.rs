@@ -190,3 +190,53 @@ async fn a_stream_without_objects_is_not_found() {
     let site = Site::new(&["eu"], "none").await;
     assert_eq!(site.archive(&[0]).coverage().await.unwrap_err().kind(), ErrorKind::NotFound);
 }
+
+#[tokio::test]
+async fn a_damaged_end_shortens_the_history_and_says_so() {
+    let site = shipped(&["eu"]).await;
+    let last = "logs/orders/00000001/0000000000000005";
+    site.stores[0].replace(last, |bytes| bytes[200] ^= 1).await;
+    let archive = site.archive(&[0]);
+    let coverage = archive.coverage().await.unwrap();
+    let history = coverage.current();
+
+    let broken = history.broken.as_ref().unwrap();
+    assert_eq!((broken.number, history.legs[0].last), (5, 4));
+    let error = site.read(&[0]).await.unwrap_err();
+    assert!(
+        matches!(error, ReplicationError::CutShort { .. }) && error.to_string().contains(last),
+        "{error}"
+    );
+    let stream = archive.entries(history, Lsn::ZERO, Some(history.to().lsn)).await.unwrap();
+    assert_eq!(
+        payloads(stream.try_collect().await.unwrap()),
+        numbered(0..8),
+        "asked for exactly, it is given"
+    );
+}
+
+#[tokio::test]
+async fn what_is_left_of_a_history_that_went_on_elsewhere_can_be_read() {
+    let site = Site::new(&["eu", "us", "ap"], "any 2 of (eu, us, ap)").await;
+    let mut old = site.shipper();
+    site.log.commits(["one", "two"]);
+    old.step().await.unwrap();
+    site.stores[2].set(Break::Down);
+    site.log.commit("three");
+    old.step().await.unwrap();
+    site.stores[2].set(Break::Nothing);
+    let takeover = site.take_over(&TakeoverOptions::default()).await.unwrap();
+    assert_eq!(takeover.parent.number, 2);
+    for key in site.stores[2].keys("logs/orders/00000001/healed/").await {
+        site.stores[2].remove(&key).await; // as if the fire had come before the copy was completed
+    }
+
+    let archive = site.archive(&[2]);
+    let coverage = archive.coverage().await.unwrap();
+    let history = coverage.current();
+
+    assert!(history.broken.as_ref().is_some_and(|broken| (broken.epoch.get(), broken.number) == (1, 2)));
+    let stream = archive.entries(history, Lsn::ZERO, Some(history.to().lsn)).await.unwrap();
+    assert_eq!(payloads(stream.try_collect().await.unwrap()), ["one", "two"]);
+    assert!(site.read(&[2]).await.is_err());
+}

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::{fs, io};
 
-use crate::support::{Site, numbered};
+use crate::support::{Break, Site, numbered};
 use rpo_core::ErrorKind;
 use rpo_core::ports::{Access, Disk, DiskEntry, DiskFile, DiskLock};
 use rpo_os::OsDisk;
-use rpo_replication::{LogShipper, ReplicationError, ShipperParts, Start};
+use rpo_replication::{Health, LogShipper, ReplicationError, ShipperParts, Start};
 
 /// A disk that fails from the call with a certain number on.
 #[derive(Debug)]
@@ -163,7 +163,7 @@ async fn a_damaged_or_missing_spool_file_is_named() {
     let site = Site::new(&["eu"], "none").await.small_batches();
     let mut shipper = site.shipper();
     shipper.step().await.unwrap();
-    site.stores[0].set(crate::support::Break::Down);
+    site.stores[0].set(Break::Down);
     site.log.commits(numbered(0..8));
     shipper.step().await.unwrap();
     drop(shipper);
@@ -178,12 +178,8 @@ async fn a_damaged_or_missing_spool_file_is_named() {
     assert_eq!(error.kind(), ErrorKind::Corrupt);
     assert!(error.to_string().contains("0000000000000002.batch"), "{error}");
 
-    fs::remove_file(&files[1]).unwrap();
-    let error = shipper_on(&site, Arc::new(OsDisk::new())).unwrap_err();
-    assert!(error.to_string().contains("missing while later ones are there"), "{error}");
-
     fs::write(&files[1], whole).unwrap();
-    site.stores[0].set(crate::support::Break::Nothing);
+    site.stores[0].set(Break::Nothing);
     site.shipper().step().await.unwrap();
     assert_eq!(site.read(&[0]).await.unwrap(), numbered(0..8));
 }
@@ -202,4 +198,50 @@ async fn a_second_shipper_on_the_same_spool_is_refused() {
     let _first = site.shipper();
     let error = shipper_on(&site, Arc::new(OsDisk::new())).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Busy, "{error}");
+}
+
+#[tokio::test]
+async fn a_spool_file_that_is_gone_and_in_no_copy_is_named_and_never_passed_over() {
+    let site = Site::new(&["eu"], "none").await.small_batches();
+    let mut shipper = site.shipper();
+    shipper.step().await.unwrap();
+    site.stores[0].set(Break::Down);
+    site.log.commits(numbered(0..8));
+    shipper.step().await.unwrap();
+    drop(shipper);
+    site.stores[0].set(Break::Nothing);
+
+    fs::remove_file(&batches(&site)[1]).unwrap();
+    let mut shipper = site.shipper();
+    let step = shipper.step().await.unwrap();
+
+    let health = &step.copies[0].log.health;
+    assert!(
+        matches!(health, Health::Failing { error, .. } if error.contains("the spool has let go of it")),
+        "{health:?}"
+    );
+    assert!(site.stores[0].keys("logs/").await.is_empty());
+    assert_eq!(shipper.view().protected(), None);
+}
+
+#[tokio::test]
+async fn released_files_that_come_back_in_a_crash_are_released_again() {
+    let site = Site::new(&["eu"], "none").await.small_batches();
+    let mut shipper = site.shipper();
+    shipper.step().await.unwrap();
+    site.stores[0].set(Break::Down);
+    site.log.commits(numbered(0..8));
+    shipper.step().await.unwrap();
+    let first = batches(&site).remove(0);
+    let bytes = fs::read(&first).unwrap();
+    site.stores[0].set(Break::Nothing);
+    shipper.step().await.unwrap();
+    drop(shipper);
+
+    fs::write(&first, bytes).unwrap(); // its removal was not durable, that of the second was
+    site.log.commit("more");
+    site.shipper().step().await.unwrap();
+
+    assert_eq!(batches(&site).len(), 1);
+    assert_eq!(site.read(&[0]).await.unwrap().len(), 9);
 }

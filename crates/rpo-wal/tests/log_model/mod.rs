@@ -9,9 +9,6 @@ use rpo_testkit::sim::{Case, FaultPlan, World};
 use script::{End, Script};
 use site::Site;
 
-/// Steps of a script that is crashed after each of them.
-const EVERY_STEP_MAX: u64 = 400;
-
 /// The script of this case in the world of this case.
 pub(crate) fn site(case: &mut Case, plan: &FaultPlan) -> (Site, Script) {
     // The same script for every world of a case.
@@ -20,32 +17,18 @@ pub(crate) fn site(case: &mut Case, plan: &FaultPlan) -> (Site, Script) {
     (Site::new(world, script.config.clone()), script)
 }
 
-/// Plays the script of a seed with its faults, then again with a crash at some of its steps.
+/// Plays the script of a seed with its faults, then again with a crash at one of its steps.
 pub(crate) fn swarm(case: &mut Case) -> Result<(), String> {
     let plan = FaultPlan::draw(case.seed());
     let (mut site, script) = site(case, &plan);
     site.play(&script)?;
     let steps = site.world.steps();
-    for _ in 0..2 {
-        let (step, power) = (case.rng().below(steps), case.rng().coin());
-        crashed_at(case, &plan, step, power)?;
-    }
-    Ok(())
+    let (step, power) = (case.rng().below(steps), case.rng().coin());
+    crashed_at(case, &plan, step, power)
 }
 
-/// Plays the script of a seed without faults, then again with a power cut, and with a kill, at every single step.
-pub(crate) fn every_step(case: &mut Case) -> Result<(), String> {
-    let plan = FaultPlan::calm();
-    let (mut site, script) = site(case, &plan);
-    site.play(&script)?;
-    let steps = site.world.steps().min(EVERY_STEP_MAX);
-    (0..steps).try_for_each(|step| {
-        crashed_at(case, &plan, step, true)?;
-        crashed_at(case, &plan, step, false)
-    })
-}
-
-fn crashed_at(case: &mut Case, plan: &FaultPlan, step: u64, power: bool) -> Result<(), String> {
+/// Plays the script; everything stops at a step, by a power cut or the death of the process.
+pub(crate) fn crashed_at(case: &mut Case, plan: &FaultPlan, step: u64, power: bool) -> Result<(), String> {
     let (mut site, script) = site(case, plan);
     site.crash = if power { End::PowerCut } else { End::Kill };
     site.world.crash_at(step);

@@ -58,7 +58,8 @@ pub(super) struct Run {
     /// Time between two reports.
     #[arg(long, default_value = "50ms")]
     pub(super) report_every: HumanDuration,
-    /// Take the stream over from whoever wrote it before: for a directory that was restored.
+    /// If there is no log here: take the stream over from whoever wrote it, at the state restored into DIR/state.json,
+    /// or with all that the copies hold.
     #[arg(long)]
     pub(super) takeover: bool,
 }
@@ -99,7 +100,7 @@ pub(super) enum Fact {
         told: Timestamp,
     },
     /// How much would be lost now.
-    Report { head: Option<Position>, machine: Option<DomainReport>, region: Option<DomainReport> },
+    Report { head: Option<Position>, machine: Option<Box<DomainReport>>, region: Option<Box<DomainReport>> },
     /// A moment got a name.
     Tagged { name: PointName, seq: u64, lsn: u64, time: Timestamp },
     /// Everything is shipped and closed.

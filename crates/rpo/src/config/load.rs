@@ -38,7 +38,7 @@ pub enum ConfigFileError {
         source: ConfigError,
     },
     /// The secret cannot be had.
-    #[error("no passphrase or key from {from}: {why}")]
+    #[error("{from}: {why}")]
     Secret {
         /// The key that says where it comes from.
         from: String,

@@ -10,7 +10,7 @@ mod template;
 #[cfg(test)]
 mod tests;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rpo_core::objective::{Domain, Objective};
 use rpo_core::{CopyName, HumanDuration, SourceId};
@@ -122,6 +122,19 @@ pub struct CopyConfig {
     /// The site it stands in. Without a label it is taken to be in this one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
+}
+
+impl CopyConfig {
+    /// The directory it is kept in, if its URL names one.
+    pub fn directory(&self) -> Option<PathBuf> {
+        let url = url::Url::parse(&self.url).ok().filter(|url| url.scheme() == "file")?;
+        url.to_file_path().ok()
+    }
+
+    /// The URL of a directory; none if the path is not absolute.
+    pub fn url_of(directory: &Path) -> Option<String> {
+        url::Url::from_file_path(directory).ok().map(String::from)
+    }
 }
 
 /// One protected thing.

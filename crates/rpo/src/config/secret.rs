@@ -34,11 +34,11 @@ impl Config {
             (from.clone(), from_command(command, &from)?)
         } else {
             let variable = r.passphrase_env.as_deref().unwrap_or(DEFAULT_VARIABLE);
-            let from = format!("environment variable {variable}");
+            let from = format!("passphrase from environment variable {variable}");
             let text = std::env::var(variable).map_err(|_| {
                 secret_error(
                     &from,
-                    "it is not set; set it, or name a passphrase-file in [repository]".to_owned(),
+                    "it is not set; next: set it, or name a passphrase-file in [repository]".to_owned(),
                 )
             })?;
             (from, text)
@@ -56,7 +56,7 @@ impl Config {
     pub fn new_secret(&self) -> Result<Option<Secret>, ConfigFileError> {
         let secret = self.secret()?;
         if let Some(secret) = &secret {
-            secret.check_strength().map_err(|error| secret_error("[repository]", error.to_string()))?;
+            secret.check_strength().map_err(|error| secret_error("a new repository", error.to_string()))?;
         }
         Ok(secret)
     }

@@ -81,10 +81,10 @@ pub(super) async fn run(
         let begin = shared.now();
         let due = last_full.is_none_or(|last| begin.wall().since(last) >= directory.full_every);
         let kind = if due { CheckpointKind::Full } else { CheckpointKind::Incremental };
-        if let Some(info) = take(&shared, &system, &directory, kind).await {
-            if info.kind.is_self_contained() {
-                last_full = Some(info.started);
-            }
+        if let Some(info) = take(&shared, &system, &directory, kind).await
+            && info.kind.is_self_contained()
+        {
+            last_full = Some(info.started);
         }
         system.first_round.send_replace(true);
         let took = shared.now().since(begin);
@@ -110,8 +110,8 @@ async fn take(
         .checkpointer
         .checkpoint(&directory.name, directory.source.clone(), kind, &NoProgress, &Cancel::new())
         .await;
-    let info = match made {
-        Ok(summary) => summary.info,
+    let (info, damaged) = match made {
+        Ok(summary) => (summary.info, summary.parent_unusable),
         Err(error) => {
             failed(shared, system, expected, &error);
             return None;
@@ -124,14 +124,15 @@ async fn take(
         took: shared.now().since(begin).into(),
     };
     shared.teller.tell(Some(&system.name), kind);
-    let incomplete = counts.lost > 0 || counts.changed_while_read > 0;
+    let incomplete = counts.lost > 0 || counts.changed_while_read > 0 || damaged.is_some();
     let mut state = lock(&system.state);
     state.newest = Some(info.id.number);
-    state.trouble = incomplete.then(|| {
-        format!(
+    state.trouble = incomplete.then(|| match damaged {
+        Some(damage) => format!("{}: the one before it is damaged ({damage}); next: rpo verify", info.id),
+        None => format!(
             "{}: {} could not be captured, {} changed while read",
             info.id, counts.lost, counts.changed_while_read
-        )
+        ),
     });
     drop(state);
     // A scan that left out what it should have captured protects nothing that was not protected before.

@@ -53,7 +53,18 @@ pub(crate) struct State {
     /// What went wrong last, if nothing has gone right since.
     pub(crate) trouble: Option<String>,
     /// For each copy: the newest checkpoint seen whole there, and when.
-    seen: BTreeMap<usize, (Option<u64>, Option<Moment>, Option<String>)>,
+    seen: BTreeMap<usize, Seen>,
+}
+
+/// What was last heard of one copy.
+#[derive(Debug, Default)]
+struct Seen {
+    /// The newest checkpoint that is whole there.
+    newest: Option<u64>,
+    /// When that was seen.
+    at: Option<Moment>,
+    /// Why it did not answer last, if it did not.
+    trouble: Option<String>,
 }
 
 /// How a system is measured.
@@ -156,7 +167,7 @@ impl Shared {
     async fn look_at_copies(&self, system: &System) -> Vec<CheckpointCopy> {
         let newest = lock(&system.state).newest;
         for (number, copy) in self.copies.iter().enumerate() {
-            let known = lock(&system.state).seen.get(&number).and_then(|seen| seen.0);
+            let known = lock(&system.state).seen.get(&number).and_then(|seen| seen.newest);
             let mut learnt = None;
             for candidate in [newest, known].into_iter().flatten() {
                 let at = self.now();
@@ -175,8 +186,8 @@ impl Shared {
             let mut state = lock(&system.state);
             let seen = state.seen.entry(number).or_default();
             match learnt {
-                Some((held, Some(at), trouble)) => *seen = (held, Some(at), trouble),
-                Some((_, None, trouble)) => seen.2 = trouble, // what was seen before stands, and ages
+                Some((newest, at @ Some(_), trouble)) => *seen = Seen { newest, at, trouble },
+                Some((_, None, trouble)) => seen.trouble = trouble, // what was seen before stands, and ages
                 None => {}
             }
         }
@@ -188,8 +199,8 @@ impl Shared {
                 CheckpointCopy {
                     name: copy.name.clone(),
                     survives: self.survives(copy),
-                    newest: seen.and_then(|seen| seen.0),
-                    proven_at: seen.and_then(|seen| seen.1),
+                    newest: seen.and_then(|seen| seen.newest),
+                    proven_at: seen.and_then(|seen| seen.at),
                 }
             })
             .collect()
@@ -232,14 +243,14 @@ impl Shared {
                 name: copy.name.clone(),
                 role: copy.role.to_string(),
                 health: health_of(
-                    seen.and_then(|seen| seen.2.as_ref()),
-                    seen.is_some_and(|seen| seen.1.is_some()),
+                    seen.and_then(|seen| seen.trouble.as_ref()),
+                    seen.is_some_and(|seen| seen.at.is_some()),
                 ),
                 log: None,
                 lag_bytes: None,
                 lag_commits: None,
-                checkpoint: seen.and_then(|seen| seen.0),
-                evidence_age: seen.and_then(|seen| seen.1).map(|at| now.since(at).into()),
+                checkpoint: seen.and_then(|seen| seen.newest),
+                evidence_age: seen.and_then(|seen| seen.at).map(|at| now.since(at).into()),
             }
         });
         system.report(None, domains, copies.chain(self.absent()).collect(), &state)
@@ -405,7 +416,11 @@ impl System {
     }
 
     fn judge(&self, loss: &LossReport) -> Status {
-        if lock(&self.state).newest.is_none() && matches!(self.measure, Measure::Polled(_)) {
+        // Nothing was ever seen: neither by this run, nor by one that left its memory.
+        if let Measure::Polled(timeline) = &self.measure
+            && lock(&self.state).newest.is_none()
+            && lock(timeline).protected_since(u64::MAX).is_none()
+        {
             return Status::Pending;
         }
         match self.objective.as_ref().and_then(|o| o.limit(loss.domain)) {

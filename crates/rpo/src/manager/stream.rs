@@ -85,10 +85,9 @@ pub(super) fn open(
     // commit time of its first record that the copies lack, or it counts as undated.
     let timeline = Arc::new(Mutex::new(CommitTimeline::new(stream.log.head(), RUNS)));
     let told = timeline.clone();
-    let clock = parts.clock.clone();
-    stream
-        .log
-        .on_durable(Box::new(move |position| note(&mut lock(&told), position, Moment::now(clock.as_ref()))));
+    stream.log.on_durable(Box::new(move |position, wall, steady| {
+        note(&mut lock(&told), position, Moment::new(wall, steady));
+    }));
     let history = match stream.epochs.as_slice() {
         [] => History::single(stream.log.head().epoch),
         epochs => History::new(epochs.iter().copied()).map_err(|e| Error::Unsupported(e.to_string()))?,

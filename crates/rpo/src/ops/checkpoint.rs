@@ -31,6 +31,9 @@ pub struct CheckpointReport {
     pub checkpoint: CheckpointInfo,
     /// The other copies, each with the trouble it had.
     pub mirrored: Vec<Mirrored>,
+    /// Why the checkpoint before could not be built on, if so: everything was read again, and what is stored already was
+    /// not stored twice, so damage there may be damage here.
+    pub parent_unusable: Option<String>,
     /// How long it took, seconds.
     pub seconds: f64,
 }
@@ -46,11 +49,12 @@ pub struct Mirrored {
 }
 
 impl CheckpointReport {
-    /// Whether something that should have been captured was not, or a copy does not have it.
+    /// Whether something that should have been captured was not, a copy does not have it, or it stands beside damage.
     pub fn is_partial(&self) -> bool {
         let counts = &self.checkpoint.statistics;
         counts.lost > 0
             || counts.changed_while_read > 0
+            || self.parent_unusable.is_some()
             || self.mirrored.iter().any(|copy| copy.trouble.is_some())
     }
 }
@@ -77,14 +81,20 @@ pub async fn checkpoint(
         }
     }
     let kind = if request.full { CheckpointKind::Full } else { CheckpointKind::Incremental };
-    let mut labels = rpo_checkpoint::Labels::default();
-    labels.tags = request.name.iter().map(ToString::to_string).collect();
+    let tags = request.name.iter().map(ToString::to_string).collect();
+    let labels = rpo_checkpoint::Labels { tags, ..Default::default() };
     let made = checkpointer
         .checkpoint_labelled(&system.name, site.source(system)?, kind, labels, progress, cancel)
         .await?;
     let mirrored = mirror_all(site, cancel).await?;
     let seconds = clock.monotonic().since(begin).as_secs_f64();
-    Ok(CheckpointReport { schema_version: SCHEMA_VERSION, checkpoint: made.info, mirrored, seconds })
+    Ok(CheckpointReport {
+        schema_version: SCHEMA_VERSION,
+        checkpoint: made.info,
+        mirrored,
+        parent_unusable: made.parent_unusable,
+        seconds,
+    })
 }
 
 /// Brings every mirror up to home, as far as that goes now.

@@ -115,8 +115,20 @@ pub async fn restore(
         site.parts().entropy.as_ref(),
         RestoreOptions::default(),
     )?);
-    let (copy, recovery) = load(site, request).await?;
-    let plan = planned(&recovery, request).await?;
+    let prepared = async {
+        let (copy, recovery) = load(site, request).await?;
+        let plan = planned(&recovery, request).await?;
+        Ok::<_, Error>((copy, recovery, plan))
+    };
+    let (copy, recovery, plan) = match prepared.await {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            if let Err(left) = restorer.abandon() {
+                tracing::warn!(error = %left, "what was prepared beside the target is left there");
+            }
+            return Err(error);
+        }
+    };
     let outcome = recovery.execute(&plan, restorer, progress, cancel).await?;
     let took: Duration = clock.monotonic().since(begin);
     Ok(RestoreReport {

@@ -1,0 +1,128 @@
+//! Kills and full disks: what was complete stays so, what was not does not count, and the next run goes on.
+
+mod site;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use site::{Site, noise, skipped};
+
+#[test]
+fn a_checkpoint_killed_at_any_moment_costs_nothing_that_was_complete() {
+    let site = Site::protected();
+    let first = site.tree("docs");
+    for number in 0..12 {
+        site.write(format!("docs/new/{number}.raw"), &noise(100 + number, 700_000));
+    }
+
+    // A whole run takes some hundred milliseconds: the kills fall before, within and after the writing.
+    for moment in 0..10 {
+        let mut run = site.start(["checkpoint", "--quiet"]);
+        std::thread::sleep(Duration::from_millis(3 + moment * 14));
+        run.kill().unwrap(); // SIGKILL
+        run.wait().unwrap();
+        site.restores("checkpoint:docs@1", &first, &[]);
+    }
+
+    site.ok(["checkpoint"]);
+    site.ok(["verify", "--read-data"]).says(&["nothing damaged"]);
+    site.restores_docs_exactly();
+}
+
+#[test]
+fn a_restore_that_is_killed_leaves_nothing_in_place() {
+    let site = Site::new();
+    for number in 0..12 {
+        site.write(format!("docs/new/{number}.raw"), &noise(200 + number, 700_000));
+    }
+    site.ok(["checkpoint"]);
+
+    let mut complete = 0;
+    for moment in 0..6 {
+        let into = format!("restored-{moment}");
+        let mut run = site.start(["restore", "docs", "--into", &into, "--quiet"]);
+        std::thread::sleep(Duration::from_millis(5 + moment * 20));
+        run.kill().unwrap();
+        run.wait().unwrap();
+        if site.path(&into).exists() {
+            complete += 1;
+            assert_eq!(site.tree(&into), site.tree("docs"), "absent or complete");
+        }
+    }
+    assert!(complete < 6, "no kill was early enough: this showed nothing");
+    site.restores_docs_exactly();
+}
+
+/// A small file system in memory, taken away when dropped.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    /// None, with the reason, where this may not be done.
+    fn mount(at: &Path, size: &str) -> Result<Self, String> {
+        if !rustix::process::geteuid().is_root() {
+            return Err("only root may mount".to_owned());
+        }
+        std::fs::create_dir_all(at).unwrap();
+        let tmpfs = ["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"];
+        let done = Command::new("mount").args(tmpfs).arg(at).output().map_err(|e| e.to_string())?;
+        match done.status.success() {
+            true => Ok(Self(at.to_owned())),
+            false => Err(String::from_utf8_lossy(&done.stderr).into_owned()),
+        }
+    }
+
+    fn grow(&self, size: &str) {
+        let options = format!("remount,size={size}");
+        assert!(Command::new("mount").args(["-o", &options]).arg(&self.0).status().unwrap().success());
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_full_disk_fails_the_checkpoint_clearly_and_with_more_room_it_goes_on() {
+    let site = Site::bare();
+    site.configure(site::ONE_COPY);
+    let disk = match SmallDisk::mount(&site.path("home"), "2m") {
+        Ok(disk) => disk,
+        Err(why) => {
+            return skipped("a_full_disk_fails_the_checkpoint_clearly_and_with_more_room_it_goes_on", &why);
+        }
+    };
+    site.ok(["init"]);
+    site.ok(["checkpoint"]);
+    let first = site.tree("docs");
+    site.write("docs/huge.raw", &noise(9, 6_000_000));
+
+    for _ in 0..2 {
+        site.rpo(["checkpoint"]).fails(1, &["/home: ", "No space left", "next: no room there"]);
+        site.restores("checkpoint:docs@1", &first, &[]);
+    }
+    site.ok(["verify", "--read-data"]).says(&["1 checkpoint,", "nothing damaged"]);
+
+    disk.grow("64m");
+    site.ok(["checkpoint"]);
+    site.ok(["verify", "--read-data"]).says(&["2 checkpoints,", "nothing damaged"]);
+    site.restores_docs_exactly();
+}
+
+#[test]
+fn a_restore_onto_a_full_disk_leaves_nothing_in_place() {
+    let site = Site::protected();
+    let _disk = match SmallDisk::mount(&site.path("small"), "256k") {
+        Ok(disk) => disk,
+        Err(why) => return skipped("a_restore_onto_a_full_disk_leaves_nothing_in_place", &why),
+    };
+
+    site.rpo(["restore", "docs", "--into", "small/restored"])
+        .fails(1, &["photos/", "No space left", "next: no room there"]);
+
+    let left: Vec<_> = std::fs::read_dir(site.path("small")).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+    site.restores_docs_exactly();
+}
