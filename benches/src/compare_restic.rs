@@ -207,6 +207,9 @@ fn same_tree(original: &Path, restored: &Path) -> anyhow::Result<bool> {
     Ok(output.stdout.is_empty())
 }
 
+/// A name and what it shows of a row.
+type Line = (&'static str, fn(&Row) -> f64);
+
 fn report(rows: &[Row]) {
     let median = |tool: &str, pick: fn(&Row) -> f64| {
         let mut values: Vec<f64> = rows.iter().filter(|row| row.tool == tool).map(pick).collect();
@@ -214,7 +217,7 @@ fn report(rows: &[Row]) {
         values[values.len() / 2]
     };
     println!("{:24} {:>10} {:>10} {:>8}", "medians", "rpo", "restic", "ratio");
-    let lines: [(&str, fn(&Row) -> f64); 4] = [
+    let lines: [Line; 4] = [
         ("first checkpoint, s", |row| row.first),
         ("unchanged checkpoint, s", |row| row.unchanged),
         ("restore, s", |row| row.restore),

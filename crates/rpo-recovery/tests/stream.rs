@@ -323,7 +323,6 @@ async fn a_snapshot_of_a_chain_is_a_base_like_any_other() {
 }
 
 #[tokio::test]
-#[ignore = "rpo-replication calls an archive damaged whose new writer's clock was behind (archive/entries.rs, Walk::read)"]
 async fn a_new_writer_with_a_slow_clock_moves_no_boundary() {
     let (mut site, mut old) = Site::new(14).await;
     site.work(&mut old, 12).await;
@@ -331,13 +330,9 @@ async fn a_new_writer_with_a_slow_clock_moves_no_boundary() {
     site.clock.put_back(Duration::from_secs(8));
     let mut new = site.successor(&old, Fork::Highest, shipped).await;
     site.work(&mut new, 12).await;
-    let issued = &mut new.oracle.issued;
-    assert!(!issued.iter().map(|commit| commit.time).is_sorted(), "the second writer's clock was not behind");
 
-    // What a time means then: everything before the first commit that is too late.
-    for n in 1..issued.len() {
-        issued[n].time = issued[n].time.max(issued[n - 1].time);
-    }
+    // The log was told where its parent's times ended, and stamps nothing before that.
+    assert!(new.oracle.issued.iter().map(|commit| commit.time).is_sorted(), "commit times stepped back");
     let recovery = site.recovery(1).await;
 
     judge_random(&recovery, &new.oracle, &mut site.rng, 40).await.unwrap();

@@ -41,11 +41,10 @@ pub struct Tip {
 }
 
 impl Tip {
-    /// What a batch with this head and digest leaves behind. Another machine's clock may be behind that of the writer it
-    /// took over from, so an epoch start binds no times.
+    /// What a batch with this head and digest leaves behind. An epoch start binds times as well: a new log is opened with
+    /// the time of the last frame taken over as its floor, so that commit times never step back along a history.
     pub fn of(head: &BatchHead, digest: Digest) -> Self {
-        let time = if head.parent.is_some() { Timestamp::from_micros(i64::MIN) } else { head.last_time };
-        Self { number: head.number, digest, position: head.to, chain: head.last_chain, time }
+        Self { number: head.number, digest, position: head.to, chain: head.last_chain, time: head.last_time }
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, RwLock};
 
 use rpo_core::frame::EncodedEntry;
-use rpo_core::{Epoch, LogId, Lsn, MarkerKind, Position};
+use rpo_core::{Epoch, LogId, Lsn, MarkerKind, Position, Timestamp};
 
 use crate::catalog::Catalog;
 use crate::config::WalConfig;
@@ -35,7 +35,19 @@ pub enum OpenAs {
         at: Position,
         /// The epoch it takes over from.
         parent: Option<Epoch>,
+        /// Commit time of the parent's last commit: nothing is stamped earlier, whatever this machine's clock says.
+        not_before: Timestamp,
     },
+}
+
+impl OpenAs {
+    /// The earliest commit time that may be given out.
+    fn floor(self) -> Timestamp {
+        match self {
+            Self::Continue => Timestamp::from_micros(i64::MIN),
+            Self::Takeover { not_before, .. } => not_before,
+        }
+    }
 }
 
 pub(crate) struct Opening<'a> {
@@ -91,7 +103,8 @@ pub(crate) fn open(
         tail: findings.tail.clone(),
         notes: std::mem::take(&mut survey.notes),
     };
-    let mut state = State::new(end, findings.end.time, &config, &*parts.clock);
+    let floor = findings.end.time.max(open_as.floor());
+    let mut state = State::new(end, floor, &config, &*parts.clock);
     if let Some((epoch, _)) = begin {
         state.epoch = epoch;
     }
@@ -208,7 +221,7 @@ impl Opening<'_> {
         open_as: OpenAs,
     ) -> Result<Option<(Epoch, MarkerKind)>, WalError> {
         let end = position(&findings.end);
-        let OpenAs::Takeover { epoch, at, parent } = open_as else {
+        let OpenAs::Takeover { epoch, at, parent, .. } = open_as else {
             // A takeover that was interrupted before its first frame left its intent in the control file.
             let intent = survey.control.filter(|c| findings.live.is_empty() && c.start.epoch != Epoch::FIRST);
             return Ok(intent.map(|c| {

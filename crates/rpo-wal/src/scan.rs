@@ -32,7 +32,9 @@ impl Window {
         {
             return Ok(self.bytes.slice(skip..skip + len));
         }
-        let mut buffer = vec![0; len.max(WINDOW_BYTES)];
+        // A window of what is left of the file: short files cost no more than their length.
+        let left = usize::try_from(self.file.len()?.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let mut buffer = vec![0; left.min(len.max(WINDOW_BYTES))];
         let read = self.file.read_at(&mut buffer, offset)?;
         buffer.truncate(read);
         self.at = offset;
@@ -142,7 +144,8 @@ pub(crate) fn search(
     lsn: Lsn,
 ) -> io::Result<Beyond> {
     let mut beyond = Beyond { written_to: from, ..Beyond::default() };
-    let mut buffer = vec![0; WINDOW_BYTES + HEAD_BYTES];
+    let room = usize::try_from(capacity.saturating_sub(from)).unwrap_or(usize::MAX);
+    let mut buffer = vec![0; room.min(WINDOW_BYTES + HEAD_BYTES)];
     let mut at = from;
     while at < capacity {
         let want = buffer.len().min(usize::try_from(capacity - at).unwrap_or(usize::MAX));

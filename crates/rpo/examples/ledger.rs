@@ -197,7 +197,8 @@ async fn open_log(run: &Run, site: &Site, stream: &StreamId) -> anyhow::Result<(
         if restored.is_none() {
             restore(site, &Target::Lsn(at.lsn), Bound::Inclusive, &saved, run.accounts).await?;
         }
-        open_as = OpenAs::Takeover { epoch: at.epoch, at, parent: Some(taken.parent.epoch) };
+        let (epoch, parent, not_before) = (at.epoch, Some(taken.parent.epoch), taken.last_time);
+        open_as = OpenAs::Takeover { epoch, at, parent, not_before };
         start = Start::After(Box::new(taken));
     } else if has_none && saved.exists() {
         bail!(

@@ -16,6 +16,7 @@ use serde::Serialize;
 
 use crate::Error;
 use crate::config::{Config, CopyConfig, SourceConfig, SystemConfig};
+use crate::report::SCHEMA_VERSION;
 
 /// What is given in from outside.
 #[derive(Debug, Clone)]
@@ -94,6 +95,8 @@ pub struct Site {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Created {
+    /// Version of this shape.
+    pub schema_version: u32,
     /// The repository's identity: the same in all copies.
     pub repository: RepositoryId,
     /// Copies that were created now.
@@ -151,7 +154,7 @@ impl Site {
             made.map_err(|e| Error::Copy { copy: copy.name.clone(), source: Box::new(e.into()) })?;
             created.push(copy.name.clone());
         }
-        Ok(Created { repository: home.id(), created, present })
+        Ok(Created { schema_version: SCHEMA_VERSION, repository: home.id(), created, present })
     }
 
     /// Opens every copy. One that cannot be opened is remembered with its error: a restore needs only one.
@@ -250,9 +253,11 @@ impl Site {
         // A label that is not there means here: for the machine only where the URL says so, too.
         let here = &self.config.daemon;
         let on_this_machine = !self.config.survives(copy, Domain::Machine);
-        let mut domain = CopyDomain::default();
-        domain.machine = copy.machine.clone().or_else(|| on_this_machine.then(|| here.machine.clone()));
-        domain.region = Some(copy.region.clone().unwrap_or_else(|| here.region.clone()));
+        let domain = CopyDomain {
+            machine: copy.machine.clone().or_else(|| on_this_machine.then(|| here.machine.clone())),
+            region: Some(copy.region.clone().unwrap_or_else(|| here.region.clone())),
+            ..CopyDomain::default()
+        };
         (role, domain)
     }
 
@@ -308,9 +313,11 @@ impl Site {
     /// The directory cannot be looked at.
     pub fn source(&self, system: &SystemConfig) -> Result<Arc<dyn Source>, Error> {
         let SourceConfig::Directory { path, exclude, one_file_system } = &system.source;
-        let mut options = DirectoryOptions::default();
-        options.exclude = exclude.iter().filter_map(|path| entry_path(path)).collect();
-        options.one_file_system = *one_file_system;
+        let mut options = DirectoryOptions {
+            exclude: exclude.iter().filter_map(|path| entry_path(path)).collect(),
+            one_file_system: *one_file_system,
+            ..DirectoryOptions::default()
+        };
         let kept = self.config.copies.iter().filter_map(CopyConfig::directory);
         for place in kept.chain([self.config.daemon.state_dir.clone()]) {
             match options.leave_out(path, &place) {

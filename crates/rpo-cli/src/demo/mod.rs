@@ -53,7 +53,7 @@ pub(crate) async fn run(arguments: &Demo, output: Output) -> anyhow::Result<u8> 
     let (dir, _removed_when_dropped) = work_dir(arguments.work.as_deref())?;
     let mut except = vec![dir.clone()];
     if arguments.tree.is_none() {
-        except.push(tree.join("target")); // what a checkout builds is not in it
+        except.extend(built(&tree)); // what a checkout has built is not part of it
     }
     let parts = SiteParts::os();
     let mut random = [0; 16];
@@ -118,6 +118,12 @@ fn default_tree() -> anyhow::Result<PathBuf> {
         }
     }
     Ok(current)
+}
+
+/// Where cargo builds, for the workspace at `root` and those directly below it.
+fn built(root: &Path) -> Vec<PathBuf> {
+    let below = std::fs::read_dir(root).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+    below.chain([root.to_owned()]).map(|dir| dir.join("target")).filter(|target| target.is_dir()).collect()
 }
 
 /// The directory to work in: the one that was asked for, which is kept, or a temporary one, which goes when it is dropped.

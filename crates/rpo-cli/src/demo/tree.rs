@@ -1,6 +1,7 @@
 //! The directory: two checkpoints with changes between, lost, restored, compared byte for byte and attribute for attribute.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use rpo::Site;
@@ -15,6 +16,11 @@ use rpo::source_dir::compare_trees;
 
 use super::record::Record;
 use super::{Chance, Stage, change, replica};
+
+/// Entries that the changes between the two checkpoints can touch, directories included.
+const CHANGES_MAX: u64 = 64;
+/// The coarsest file times that captures allow for, and a little more.
+const SETTLE: Duration = Duration::from_millis(2_200);
 
 /// The tree that is changed and lost, and the untouched copies of both its states.
 struct Places {
@@ -89,6 +95,9 @@ async fn prepare(stage: &Stage, tree: &Path, places: &Places) -> anyhow::Result<
     for left in &left {
         stage.output.say(format!("left out: {left}"));
     }
+    // A file that changes just before a capture is read again by the next one, because its times cannot prove that it did
+    // not change once more: let the new copy grow older than that.
+    tokio::time::sleep(SETTLE).await;
     let (config, name) = config(stage, places)?;
     Site::create(&config, &stage.parts).await?;
     let site = Site::open(config, stage.parts.clone()).await?;
@@ -214,11 +223,11 @@ fn is_whole(made: &CheckpointReport, kind: CheckpointKind) -> Result<String, Str
     Ok(format!("{kind}, {} entries", counts.entries))
 }
 
-/// Of what did not change nothing is read again.
+/// What did not change is not read again.
 fn reads_little(made: &CheckpointReport, detail: String) -> Result<String, String> {
     let counts = &made.checkpoint.statistics;
-    if counts.unchanged == 0 {
-        return Err("everything was read again".to_owned());
+    if counts.changed > CHANGES_MAX || counts.changed == 0 {
+        return Err(format!("{} of {} entries were taken for changed", counts.changed, counts.entries));
     }
-    Ok(format!("{detail}, {} of them not read", counts.unchanged))
+    Ok(format!("{detail}, {} changed, {} not read", counts.changed, counts.unchanged))
 }

@@ -1,6 +1,6 @@
 //! Scene for the stories: a folder with a directory worth protecting, a configuration, and the real `rpo` binary.
 
-#![allow(dead_code, unreachable_pub)] // each test binary uses some of it
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)] // each test binary uses some of it; a scene that fails is a failed test
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;

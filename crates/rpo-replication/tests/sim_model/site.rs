@@ -270,16 +270,19 @@ impl Site {
         };
         let (results, shipped) =
             block_on(async { futures::join!(futures::future::join_all(attempts), ship) });
+        let mut failed = false;
         for (machine, result) in machines.iter().zip(results) {
             match result {
                 Ok(takeover) => self.took_over(machine, takeover)?,
                 Err(error) => {
                     self.world.note(&format!("takeover: {error}"));
                     self.world.sometimes("a takeover failed");
-                    self.failed_takeover = true;
+                    failed = true;
                 }
             }
         }
+        // One that failed may have fenced one that succeeded beside it, whichever is told of first.
+        self.failed_takeover |= failed;
         match (shipper, shipped) {
             (Some(shipper), Some(result)) => self.stepped(beside, shipper, result),
             _ => Ok(()),

@@ -58,7 +58,10 @@ async fn a_real_log_is_shipped_through_restarts_and_a_takeover() {
     let takeover: Takeover = site.take_over(&TakeoverOptions::default()).await.unwrap();
     let parent = Some(takeover.parent.epoch);
     let at = takeover.start();
-    let log = open(&path("log-2"), OpenAs::Takeover { epoch: takeover.epoch, at, parent });
+    let log = open(
+        &path("log-2"),
+        OpenAs::Takeover { epoch: takeover.epoch, at, parent, not_before: takeover.last_time },
+    );
     let mut shipper = shipper(&site, &log, &path("spool-2"), Start::After(Box::new(takeover)));
     expected.push("after the takeover".to_owned());
     append(&log, "after the takeover");

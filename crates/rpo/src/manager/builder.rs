@@ -71,6 +71,9 @@ pub struct AbsentCopy {
     pub why: String,
 }
 
+/// Begins the tasks of one system.
+type Begin = Box<dyn FnOnce(&Arc<Shared>, &mut JoinSet<()>) + Send>;
+
 /// A manager being put together.
 #[derive(Debug)]
 pub struct Builder {
@@ -133,7 +136,7 @@ impl Builder {
 
         let (stop, stopping) = watch::channel(false);
         let mut systems = Vec::new();
-        let mut starts: Vec<Box<dyn FnOnce(&Arc<Shared>, &mut JoinSet<()>) + Send>> = Vec::new();
+        let mut starts: Vec<Begin> = Vec::new();
         for directory in directories {
             let system = Arc::new(System::directory(&directory, &parts, declared.clone())?);
             systems.push(system.clone());

@@ -1,6 +1,6 @@
 //! Scene for the manager's stories: clocks moved by hand, stores that can be unplugged, three copies in memory.
 
-#![allow(dead_code, unreachable_pub)] // each test binary uses some of it
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)] // each test binary uses some of it; a scene that fails is a failed test
 
 use std::ops::Range;
 use std::path::PathBuf;
