@@ -25,7 +25,12 @@ fn main() -> anyhow::Result<()> {
         None => make_tree(&work.join("tree"))?,
     };
     let (files, bytes) = size_of(&tree)?;
-    println!("tree: {} files, {:.2} GiB; {ROUNDS} rounds; load {}", files, bytes as f64 / (1u64 << 30) as f64, load());
+    println!(
+        "tree: {} files, {:.2} GiB; {ROUNDS} rounds; load {}",
+        files,
+        bytes as f64 / (1u64 << 30) as f64,
+        load()
+    );
     build_rpo()?;
     let mut rows: Vec<Row> = Vec::new();
     for round in 0..ROUNDS {
@@ -127,7 +132,12 @@ impl Restic {
 
     fn command(&self) -> Command {
         let mut command = Command::new("restic");
-        command.arg("-r").arg(&self.store).arg("--cache-dir").arg(&self.cache).env("RESTIC_PASSWORD", "compare");
+        command
+            .arg("-r")
+            .arg(&self.store)
+            .arg("--cache-dir")
+            .arg(&self.cache)
+            .env("RESTIC_PASSWORD", "compare");
         command
     }
 }
@@ -167,7 +177,8 @@ impl Tool for Restic {
 
 fn run(tool: &dyn Tool, tree: &Path, work: &Path) -> anyhow::Result<Row> {
     let into = work.join(format!("{}-restored", tool.name()));
-    for gone in [tool.store(), into.clone(), work.join("restic-cache"), tool.store().with_extension("state")] {
+    for gone in [tool.store(), into.clone(), work.join("restic-cache"), tool.store().with_extension("state")]
+    {
         if gone.exists() {
             fs::remove_dir_all(&gone)?;
         }
@@ -229,7 +240,10 @@ fn report(rows: &[Row]) {
     }
     for tool in ["rpo", "restic"] {
         let same = rows.iter().filter(|row| row.tool == tool).all(|row| row.same);
-        println!("{tool}: restored tree {} the original (rsync -aHXnc --delete)", if same { "equals" } else { "DIFFERS from" });
+        println!(
+            "{tool}: restored tree {} the original (rsync -aHXnc --delete)",
+            if same { "equals" } else { "DIFFERS from" }
+        );
     }
     println!("load at the end {}", load());
 }
@@ -280,7 +294,10 @@ fn make_tree(tree: &Path) -> anyhow::Result<PathBuf> {
     let small = partial.join("small");
     fs::create_dir_all(&small)?;
     for number in files..FILES_MIN {
-        fs::write(small.join(format!("{number}.txt")), format!("{number} {:x}\n", next(&mut seed)).repeat(40))?;
+        fs::write(
+            small.join(format!("{number}.txt")),
+            format!("{number} {:x}\n", next(&mut seed)).repeat(40),
+        )?;
     }
     // Large binaries in blocks of 1 MiB, every second one compressible to about a quarter, as machine code and images are.
     let missing = BYTES_MIN.saturating_sub(bytes).max(256 << 20);
@@ -288,7 +305,8 @@ fn make_tree(tree: &Path) -> anyhow::Result<PathBuf> {
         let mut big = fs::File::create(partial.join(format!("big-{number}.bin")))?;
         for block in 0..64u64 {
             let spread = if block % 2 == 0 { u64::MAX } else { 0x0000_ffff_0000_0000 };
-            let bytes: Vec<u8> = (0..131_072).flat_map(|_| (next(&mut seed) & spread).to_le_bytes()).collect();
+            let bytes: Vec<u8> =
+                (0..131_072).flat_map(|_| (next(&mut seed) & spread).to_le_bytes()).collect();
             big.write_all(&bytes)?;
         }
         big.sync_all()?;

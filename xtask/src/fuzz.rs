@@ -17,7 +17,13 @@ pub(crate) fn run(sh: &Shell, only: Option<&str>, seconds: u32) -> anyhow::Resul
     cmd!(sh, "cargo fuzz build --sanitizer none").quiet().run()?;
     for target in targets.iter().filter(|t| only.is_none_or(|only| only == t.as_str())) {
         println!("   fuzz {target}, {seconds} s");
-        let limits = ["-rss_limit_mb=256", "-malloc_limit_mb=128", "-timeout=10", "-print_final_stats=0", "-verbosity=0"];
+        let limits = [
+            "-rss_limit_mb=256",
+            "-malloc_limit_mb=128",
+            "-timeout=10",
+            "-print_final_stats=0",
+            "-verbosity=0",
+        ];
         let time = format!("-max_total_time={seconds}");
         let run = cmd!(sh, "cargo fuzz run --sanitizer none {target} -- {time} {limits...}");
         let output = run.quiet().ignore_status().output()?;

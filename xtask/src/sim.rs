@@ -6,8 +6,15 @@ use xshell::{Shell, cmd};
 const SCENARIOS: &[&str] = &["rpo-wal", "rpo-replication"];
 
 /// The crates with planted bugs behind the feature of that name.
-const PLANTED: &[&str] =
-    &["rpo-core", "rpo-crypto", "rpo-recovery", "rpo-replication", "rpo-repository", "rpo-source-dir", "rpo-wal"];
+const PLANTED: &[&str] = &[
+    "rpo-core",
+    "rpo-crypto",
+    "rpo-recovery",
+    "rpo-replication",
+    "rpo-repository",
+    "rpo-source-dir",
+    "rpo-wal",
+];
 
 /// Runs `seeds` seeds of every scenario, or `seed` alone; with `planted`, shows that the planted bugs are caught.
 pub(crate) fn run(sh: &Shell, seed: Option<u64>, seeds: u64, planted: bool) -> anyhow::Result<()> {
@@ -17,7 +24,8 @@ pub(crate) fn run(sh: &Shell, seed: Option<u64>, seeds: u64, planted: bool) -> a
     cmd!(sh, "cargo test --locked --quiet {packages...} --test sim -- --nocapture").run()?;
     if planted {
         let packages = PLANTED.iter().flat_map(|package| ["-p", package]);
-        cmd!(sh, "cargo test --locked --quiet {packages...} --features planted-bugs --test *planted*").run()?;
+        cmd!(sh, "cargo test --locked --quiet {packages...} --features planted-bugs --test *planted*")
+            .run()?;
         cmd!(sh, "cargo test --locked --quiet -p rpo-core --features planted-bugs --lib planted").run()?;
     }
     Ok(())

@@ -120,7 +120,8 @@ fn check_specs(root: &Path, files: &[PathBuf]) -> anyhow::Result<Vec<String>> {
             let text = fs::read_to_string(source)?;
             let beside = source.parent() == spec.parent();
             documented |= beside && text.contains(&format!("#![doc = include_str!(\"{name}\")]"));
-            mentions += text.match_indices("include_str!(\"").filter(|(at, _)| names(&text[*at..], name)).count();
+            mentions +=
+                text.match_indices("include_str!(\"").filter(|(at, _)| names(&text[*at..], name)).count();
         }
         if !documented {
             wrong.push(format!("{at}: no module beside it says `#![doc = include_str!(\"{name}\")]`"));

@@ -1,6 +1,6 @@
 //! Which chunks need not be stored again.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use futures::StreamExt;
@@ -23,6 +23,8 @@ pub(crate) struct KnownCache(tokio::sync::Mutex<Cached>);
 #[derive(Debug, Default)]
 struct Cached {
     indexes: HashSet<Key>,
+    /// The packs they named, as they were listed then.
+    packs: HashMap<Key, u64>,
     chunks: Option<Arc<ChunkSet>>,
 }
 
@@ -95,9 +97,14 @@ impl Known {
         let own = IndexOwner::Session(self.session.0.clone(), self.session.1);
         let listed = self.store.list("indexes/").await?;
         let there: HashSet<Key> = listed.into_iter().map(|meta| meta.key).collect();
+        // Indexes say what was stored; only a listing says that it still is. A pack that is gone, cut off or not listed
+        // yet is not built upon: its chunks are stored again, and what lost them can be restored once more.
+        let packs = self.store.list("packs/").await?;
+        let packs: HashMap<Key, u64> = packs.into_iter().map(|meta| (meta.key, meta.len)).collect();
         let mut cached = self.cache.0.lock().await;
-        if !cached.indexes.is_subset(&there) {
-            *cached = Cached::default(); // an index went: what only it named may be gone, too
+        let packs_stand = cached.packs.iter().all(|(key, len)| packs.get(key) == Some(len));
+        if !cached.indexes.is_subset(&there) || !packs_stand {
+            *cached = Cached::default(); // something went: what only it named or held may be gone, too
         }
         let committed = Arc::clone(cached.chunks.get_or_insert_with(|| Arc::new(ChunkSet::new())));
         let new = there.into_iter().filter(|key| !cached.indexes.contains(key)).collect::<Vec<_>>();
@@ -113,13 +120,19 @@ impl Known {
         while let Some(read) = reads.next().await {
             let (key, Some((is_committed, records))) = read? else { continue };
             for record in records {
+                let pack = record.pack.key();
+                if packs.get(&pack) != Some(&record.object_len) {
+                    tracing::warn!(%pack, "a pack is not what its index says: its chunks are stored again where they are met");
+                    continue;
+                }
                 let ids =
                     record.table.frames.iter().flat_map(|frame| frame.chunks.iter().map(|chunk| chunk.id));
                 if is_committed {
-                    for id in ids {
+                    ids.for_each(|id| {
                         committed.insert(id);
-                    }
-                } else if self.store.repository.exists(&record.pack.key()).await? {
+                    });
+                    cached.packs.insert(pack, record.object_len);
+                } else {
                     orphans.extend(ids.map(|id| (id, orphan_packs.len() as u32)));
                     orphan_packs.push((key.clone(), record.pack));
                 }

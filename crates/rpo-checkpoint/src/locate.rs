@@ -1,6 +1,6 @@
 //! Reading indexes: which chunks are there, and where.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use futures::StreamExt;
 use rpo_core::SourceId;
@@ -108,27 +108,39 @@ impl Located {
         if located.needed.is_empty() {
             return Ok(located);
         }
+        let listed = store.list("packs/").await?;
+        let listed: HashMap<PackId, u64> =
+            listed.into_iter().filter_map(|meta| Some((PackId::of_key(&meta.key)?, meta.len))).collect();
         let mut seen = HashSet::new();
+        let mut doubtful = Vec::new();
         let unusable = each_index(store, |_, _, records| {
-            for record in records {
-                if seen.insert(record.pack) {
+            for record in records.into_iter().filter(|record| seen.insert(record.pack)) {
+                if listed.get(&record.pack) == Some(&record.object_len) {
                     located.take(&record);
+                } else {
+                    doubtful.push(record);
                 }
             }
         })
         .await?;
         located.unusable = unusable;
         if located.places.iter().any(Option::is_none) {
-            located.scan_packs(store, &seen).await?;
+            located.scan_packs(store, &listed, &seen).await?;
         }
+        // Not listed is not absent: tried where nothing else has the chunk, and named if it really is gone.
+        doubtful.iter().for_each(|record| located.take(record));
         Ok(located)
     }
 
     /// Reads the tables of packs that no index names.
-    async fn scan_packs(&mut self, store: &Store, seen: &HashSet<PackId>) -> Result<(), CheckpointError> {
-        let listed = store.list("packs/").await?;
-        let unseen = listed.into_iter().filter_map(|meta| Some((PackId::of_key(&meta.key)?, meta.len)));
-        let unseen: Vec<_> = unseen.filter(|(pack, _)| !seen.contains(pack)).collect();
+    async fn scan_packs(
+        &mut self,
+        store: &Store,
+        listed: &HashMap<PackId, u64>,
+        seen: &HashSet<PackId>,
+    ) -> Result<(), CheckpointError> {
+        let unseen: Vec<_> =
+            listed.iter().map(|(pack, len)| (*pack, *len)).filter(|(pack, _)| !seen.contains(pack)).collect();
         let mut reads = futures::stream::iter(unseen)
             .map(|(pack, len)| async move { (pack, store.pack_table(pack, len).await) })
             .buffered(READS_AT_ONCE);

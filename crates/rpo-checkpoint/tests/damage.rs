@@ -355,3 +355,17 @@ async fn options_that_make_no_sense_are_refused_before_anything_is_written() {
     assert!(error.to_string().contains("pack-size") && error.to_string().contains("workers"), "{error}");
     assert!(site.storage.keys("sessions/").await.is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_lost_pack_held_is_stored_again_by_the_next_checkpoint() {
+    let site = two_packs().await;
+    let was = site.tree.now();
+    let first = site.repository.bill(1).await.unwrap().unwrap().objects[0].key.clone();
+    site.storage.remove_all(first.as_str()).await;
+
+    // The parent's manifest went with the pack, so everything is read again; the indexes still name its chunks.
+    let next = site.incremental().await;
+
+    assert!(next.parent_unusable.is_some(), "{next:?}");
+    site.assert_restores(next.id().number, &was).await;
+}

@@ -12,12 +12,12 @@ use rpo_core::{CheckpointId, Epoch, ErrorKind, Lsn, SourceId, StreamId};
 use rpo_replication::{Archive, Leg};
 use rpo_repository::Repository;
 
-use crate::RecoveryError;
 use crate::catalogue::{Base, Catalogue, Entries, History, Range};
 use crate::execute::{Bases, Outcome, execute};
 use crate::locate::{locate, named_points};
 use crate::pieces::{pieces, ranges};
 use crate::plan::{Plan, PlanOptions, shown};
+use crate::{RecoveryError, Refusal};
 
 /// What one copy can restore of one thing.
 #[derive(Debug)]
@@ -112,16 +112,29 @@ impl Recovery {
         self.check_readable(target).await?;
         let located = locate(&self.catalogue, &self.log, target, bound).await?;
         let mut plan = self.catalogue.plan(&shown(target, bound), &located, options)?;
-        let begins = plan.base.as_ref().map_or(0, |base| base.state);
-        let passed_over = self.unreadable.iter().filter(|(id, _)| id.number > begins);
-        plan.notes.extend(passed_over.map(|(id, why)| format!("checkpoint {id} cannot be read: {why}")));
+        let mut passed_over = self.passed_over(&plan, target);
         if let Some(broken) = self.log.archive.as_ref().and_then(|(_, found)| found.history.broken.as_ref()) {
             let (epoch, number, why) = (broken.epoch, broken.number, &broken.why);
-            plan.notes.push(format!(
+            passed_over.push(format!(
                 "the log goes on with object {number} of epoch {epoch}, which cannot be read: {why}"
             ));
         }
+        // Stopping short of the newest state is no success: whoever wants the one before it says so.
+        if *target == Target::Latest && !passed_over.is_empty() {
+            let reason = format!("there is a newer state than can be read: {}", passed_over.join("; "));
+            let nearest_before = Some(Box::new(plan.reached));
+            return Err(Refusal { target: plan.target, reason, nearest_before, nearest_after: None }.into());
+        }
+        plan.notes.extend(passed_over);
         Ok(plan)
+    }
+
+    /// Checkpoints that might have been a better base than the plan's, and cannot be read. A log makes up for them.
+    fn passed_over(&self, plan: &Plan, target: &Target) -> Vec<String> {
+        let by_log = self.catalogue.has_log() && *target == Target::Latest && plan.replay.is_some();
+        let begins = plan.base.as_ref().map_or(0, |base| base.state);
+        let newer = self.unreadable.iter().filter(|(id, _)| id.number > begins && !by_log);
+        newer.map(|(id, why)| format!("checkpoint {id} cannot be read: {why}")).collect()
     }
 
     /// A checkpoint asked for by id that is there and damaged is not "no such checkpoint".

@@ -219,8 +219,10 @@ impl Catalogue {
     /// A refusal that names the restorable points nearest to `time`.
     pub(crate) fn refuse_time(&self, target: &str, reason: String, time: Timestamp) -> Refusal {
         let points = self.points();
-        let nearest_before = points.iter().filter(|p| p.time <= time).max_by_key(|p| p.time).cloned().map(Box::new);
-        let nearest_after = points.iter().filter(|p| p.time > time).min_by_key(|p| p.time).cloned().map(Box::new);
+        let nearest_before =
+            points.iter().filter(|p| p.time <= time).max_by_key(|p| p.time).cloned().map(Box::new);
+        let nearest_after =
+            points.iter().filter(|p| p.time > time).min_by_key(|p| p.time).cloned().map(Box::new);
         Refusal { target: target.to_owned(), reason, nearest_before, nearest_after }
     }
 }

@@ -299,10 +299,13 @@ async fn a_damaged_manifest_is_named_and_never_passed_over_in_silence() {
     assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
     assert!(error.to_string().contains(manifest), "{error}");
     site.assert_nothing_at(&to);
-    let plan = site.plan("latest", Bound::Inclusive).await.unwrap();
-    let note = plan.notes.iter().find(|note| note.contains("docs@3 cannot be read")).expect("a note");
-    assert!(note.contains(manifest), "{note}");
-    site.restore("latest", Bound::Inclusive, &to).await.unwrap();
+
+    // The newest state cannot be read: stopping short of it is no success, and the one before it is named.
+    let refused = site.restore("latest", Bound::Inclusive, &to).await.unwrap_err();
+    assert!(refused.to_string().contains(manifest), "{refused}");
+    assert!(refused.to_string().contains("docs@4"), "{refused}");
+    site.assert_nothing_at(&to);
+    site.restore("checkpoint:docs@4", Bound::Inclusive, &to).await.unwrap();
     assert_eq!(compare_trees(site.state(2), &to), []);
 }
 

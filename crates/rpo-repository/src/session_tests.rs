@@ -40,7 +40,13 @@ fn records_are_the_ones_in_the_spec() {
     let spec = include_str!("session.md");
     let source = SourceId::new("docs").unwrap();
     let (started, fenced) = (Timestamp::EPOCH, Timestamp::EPOCH);
-    let session = SessionRecord { version: VERSION, source: source.clone(), number: 12, started, note: "nightly".into() };
+    let session = SessionRecord {
+        version: VERSION,
+        source: source.clone(),
+        number: 12,
+        started,
+        note: "nightly".into(),
+    };
     let fence = FenceRecord { version: VERSION, source, number: 12, fenced };
     for written in [serde_json::to_string(&session).unwrap(), serde_json::to_string(&fence).unwrap()] {
         let shown = written.replace("1970-01-01T00:00:00.000000Z", "<time>");

@@ -318,7 +318,12 @@ impl Site {
         oracle.tags.retain(|(_, before)| *before <= commits);
         oracle.bases.retain(|(_, inside)| *inside <= commits);
         let (epoch, at) = (takeover.epoch, takeover.start());
-        let open_as = OpenAs::Takeover { epoch, at, parent: Some(takeover.parent.epoch), not_before: takeover.last_time };
+        let open_as = OpenAs::Takeover {
+            epoch,
+            at,
+            parent: Some(takeover.parent.epoch),
+            not_before: takeover.last_time,
+        };
         self.writer(open_as, Start::After(Box::new(takeover)), oracle)
     }
 

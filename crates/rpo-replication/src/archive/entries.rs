@@ -1,3 +1,5 @@
+//! Reading a history: its entries in LSN order, every link of the chain checked before one is given out.
+
 use std::collections::VecDeque;
 use std::pin::Pin;
 

@@ -1,3 +1,5 @@
+//! Which histories an archive holds: the current one, and what newer writers left behind.
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,3 +1,5 @@
+//! Finding a time, a transaction or a named moment in a history.
+
 use rpo_core::{Commit, LogEntry, MarkerKind, Position, Timestamp, TransactionId};
 
 use super::entries::open_frames;

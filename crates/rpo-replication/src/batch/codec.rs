@@ -1,3 +1,5 @@
+//! How the frames of a batch are compressed; lengths are checked before anything is allocated.
+
 use super::{BatchCodec, BatchHead, FormatError, PLAIN_BYTES_MAX, field};
 
 /// Compresses `plain` with `codec`, unless that would not make it smaller; returns the body and the codec used.

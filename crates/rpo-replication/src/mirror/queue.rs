@@ -1,3 +1,5 @@
+//! The bills that a mirror has not completed yet, in order.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use rpo_core::SourceId;

@@ -1,3 +1,5 @@
+//! Publishing a session in a mirror: its manifest, once every object billed before it is there.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;

@@ -1,3 +1,5 @@
+//! What the exchanges with the copies have learnt, for whoever measures or waits.
+
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

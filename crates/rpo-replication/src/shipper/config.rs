@@ -1,3 +1,5 @@
+//! How a log is shipped: sizes and limits.
+
 use rpo_core::error::Problems;
 use rpo_core::{ByteSize, ConfigError};
 use serde::{Deserialize, Serialize};

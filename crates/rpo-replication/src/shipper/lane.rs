@@ -1,3 +1,5 @@
+//! The exchange with one copy: finds out what it has, sends what it lacks, meets fences.
+
 use std::sync::Arc;
 
 use bytes::Bytes;

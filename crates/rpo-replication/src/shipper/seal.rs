@@ -1,3 +1,5 @@
+//! From durable frames to a sealed, spooled batch: done once, the same bytes for every copy.
+
 use rpo_core::{ErrorKind, Position};
 
 use super::{LogShipper, Shared};

@@ -1,3 +1,5 @@
+//! Where the numbering of a spool begins, and what came before it.
+
 use rpo_core::{Epoch, ErrorKind, Position, StreamId, Timestamp};
 use serde::{Deserialize, Serialize};
 

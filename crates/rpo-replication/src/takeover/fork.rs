@@ -1,3 +1,5 @@
+//! Where a new epoch leaves the old one, worked out from what the copies hold.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use rpo_core::{CopyName, Epoch, ErrorKind, Position, Timestamp};

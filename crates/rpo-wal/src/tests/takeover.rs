@@ -58,7 +58,8 @@ fn a_log_may_be_taken_over_in_place_where_it_ends() {
     append_all(&log, 0..5);
     let end = log.durable();
     log.close().unwrap();
-    let open_as = OpenAs::Takeover { epoch: epoch(7), at: end, parent: Some(epoch(1)), not_before: Timestamp::EPOCH };
+    let open_as =
+        OpenAs::Takeover { epoch: epoch(7), at: end, parent: Some(epoch(1)), not_before: Timestamp::EPOCH };
 
     let (log, _) = site.try_open_as(open_as).unwrap();
     append_all(&log, 5..8);
@@ -80,7 +81,14 @@ fn a_takeover_elsewhere_than_at_the_end_is_refused() {
     append_all(&log, 0..5);
     let early = log.replay(Lsn::ZERO).nth(2).unwrap().unwrap().position();
     log.close().unwrap();
-    let error = site.try_open_as(OpenAs::Takeover { epoch: epoch(2), at: early, parent: None, not_before: Timestamp::EPOCH }).unwrap_err();
+    let error = site
+        .try_open_as(OpenAs::Takeover {
+            epoch: epoch(2),
+            at: early,
+            parent: None,
+            not_before: Timestamp::EPOCH,
+        })
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Refused);
     assert!(error.to_string().contains("use an empty directory"), "{error}");
 }
@@ -90,7 +98,14 @@ fn an_older_epoch_is_fenced_by_what_it_finds() {
     let site = Site::new();
     let (log, _) = site.try_open_as(takeover()).unwrap();
     drop(log);
-    let error = site.try_open_as(OpenAs::Takeover { epoch: epoch(1), at: fork(), parent: None, not_before: Timestamp::EPOCH }).unwrap_err();
+    let error = site
+        .try_open_as(OpenAs::Takeover {
+            epoch: epoch(1),
+            at: fork(),
+            parent: None,
+            not_before: Timestamp::EPOCH,
+        })
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Fenced, "{error}");
 }
 
