@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use bytes::Bytes;
 use rpo_core::{CheckpointId, SourceId, Timestamp};
 use rpo_crypto::{ObjectHeader, ObjectType, check_digest, open};
-use rpo_storage::{Key, StorageError};
+use rpo_storage::{Key, ListRequest, StorageError};
 use serde::{Deserialize, Serialize};
 
 use crate::store::OBJECT_BYTES_MAX;
@@ -151,6 +151,11 @@ impl Repository {
             let frame = serde_json::to_vec(&record).expect("a record is plain JSON");
             let key = layout::session(&record.source, number);
             match self.put(ObjectType::Session, &key, &[&frame]).await {
+                // The record of an older session of this number was lost: that one has ended, and this one has not begun.
+                Ok(_) if self.exists(&layout::checkpoint(&record.source, number)).await? => {
+                    tracing::warn!(source = %record.source, number, "the record of this session had been lost");
+                    self.seen().note(&sequence, number);
+                }
                 Ok(_) => {
                     self.seen().note(&sequence, number);
                     return Ok(Session { repository: self.clone(), record });
@@ -162,13 +167,25 @@ impl Repository {
         }
     }
 
-    /// Numbers of all sessions of a source that were begun: `1..=last`, empty if there are none. Found by name.
+    /// Numbers of all sessions of a source that were begun: `1..=last`, empty if there are none. Found by name; a listing
+    /// adds what stands past a record that was lost, and takes nothing away.
     ///
     /// # Errors
     /// The store's.
     pub async fn sessions(&self, source: &SourceId) -> Result<RangeInclusive<u64>, RepositoryError> {
-        let last = self.seen().last(self.store(), &sequence(source), |n| layout::session(source, n)).await?;
-        Ok(1..=last)
+        let mut last =
+            self.seen().last(self.store(), &sequence(source), |n| layout::session(source, n)).await?;
+        loop {
+            let prefix = format!("checkpoints/{source}/");
+            let start_after = (last > 0).then(|| layout::checkpoint(source, last));
+            let request = ListRequest { prefix, start_after, limit: None };
+            let page = self.storage().list(request).await?;
+            let listed = page.objects.iter().filter_map(|object| layout::number_of(&object.key)).max();
+            match listed.filter(|listed| *listed > last) {
+                Some(listed) => last = listed,
+                None => return Ok(1..=last),
+            }
+        }
     }
 
     /// What session `number` said when it began, or `None` if it was not begun.

@@ -176,3 +176,22 @@ async fn a_bill_of_another_repository_is_refused() {
     mine.put_bytes(&layout::bill(1), bytes).await.unwrap();
     assert!(matches!(mine.bill(1).await, Err(RepositoryError::OtherRepository { .. })));
 }
+
+#[tokio::test]
+async fn a_lost_session_record_hides_no_checkpoint_and_its_number_is_never_used_again() {
+    for lost in 1..=3 {
+        let parts = memory();
+        let writer = repository(parts.clone()).await;
+        for _ in 1..=3 {
+            writer.begin_session(&docs(), "").await.unwrap().commit(&[b"root"]).await.unwrap();
+        }
+
+        parts.storage.delete(&layout::session(&docs(), lost)).await.unwrap();
+
+        let fresh = Repository::open(parts, Some(&secret())).await.unwrap();
+        assert_eq!(fresh.sessions(&docs()).await.unwrap(), 1..=3, "record {lost} lost");
+        let next = fresh.begin_session(&docs(), "").await.unwrap();
+        assert_eq!(next.number(), 4, "record {lost} lost");
+        next.commit(&[b"newer root"]).await.unwrap();
+    }
+}

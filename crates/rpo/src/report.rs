@@ -3,8 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use rpo_core::objective::{Domain, Status};
-use rpo_core::window::{LossReport, Window};
+use rpo_core::objective::{Domain, Limit, Status};
+use rpo_core::window::{LossReport, Window, judge};
 use rpo_core::{CheckpointId, CopyName, HumanDuration, Position, SourceId, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -128,6 +128,15 @@ impl DomainReport {
             self.loss.window = Window::Age(age.get().saturating_add(later).into());
         }
         self.loss.evidence_age = self.loss.evidence_age.map(|age| age.get().saturating_add(later).into());
+        // Time alone can break a promise; it never mends one.
+        if let Some(limit) = self.limit
+            && !matches!(self.status, Status::Pending | Status::Paused)
+        {
+            let aged = judge(&self.loss, &Limit::new(limit.get()));
+            if matches!(aged, Status::Breached | Status::Unknown) {
+                self.status = worst([self.status, aged].into_iter());
+            }
+        }
     }
 }
 

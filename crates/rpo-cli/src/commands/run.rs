@@ -38,7 +38,8 @@ pub(crate) async fn run(path: &Path, run: &Run, output: Output) -> anyhow::Resul
     output.say("draining: work in hand finishes");
     let report = daemon.stop().await?;
     output.event(&report, || super::status::text(&report))?;
-    Ok(exit::OK)
+    let trouble = report.systems.iter().any(|system| system.trouble.is_some());
+    Ok(if run.once && trouble { exit::PARTIAL } else { exit::OK })
 }
 
 /// An event for people: its name, and what they would ask next.

@@ -84,6 +84,8 @@ impl Config {
             let url = copy.url.trim_end_matches('/');
             let rule = "two copies in one place are one copy: give each a place of its own";
             problems.require(urls.insert(url), &format!("{field}.url"), &copy.url, rule);
+            let rule = "nothing is kept in memory once the program ends: name a place that lasts";
+            problems.require(!copy.url.starts_with("memory:"), &format!("{field}.url"), &copy.url, rule);
             let rule = "a URL such as file:///srv/rpo or s3://bucket/prefix?region=eu-west-1";
             problems.require(copy.url.contains("://"), &format!("{field}.url"), &copy.url, rule);
         }
@@ -97,6 +99,9 @@ impl Config {
             path.display(),
             "name the directory",
         );
+        let is_copy = self.copies.iter().any(|copy| copy.directory().as_ref() == Some(path));
+        let rule = "a copy is kept in this very directory: it would hold nothing but itself";
+        problems.require(!is_copy, &format!("{field}.source.path"), path.display(), rule);
         let relative = |p: &PathBuf| {
             p.is_relative() && p.components().all(|c| matches!(c, std::path::Component::Normal(_)))
         };

@@ -50,10 +50,15 @@ pub(crate) fn prepare(parts: &ManagerParts) -> Result<(), Error> {
     Ok(())
 }
 
+/// What a running manager holds.
+pub(crate) fn lock_path(state_dir: &Path) -> PathBuf {
+    state_dir.join("manager.lock")
+}
+
 /// Makes sure that no other manager uses the state directory.
 pub(crate) fn lock(parts: &ManagerParts) -> Result<Box<dyn DiskLock>, Error> {
-    let path = parts.state_dir.join("manager.lock");
-    parts.disk.lock(&path).map_err(failed(&path, "lock (is another rpo running with this state directory?)"))
+    let path = lock_path(&parts.state_dir);
+    parts.disk.lock(&path).map_err(failed(&path, "lock (is another rpo running with this state directory? give each configuration a state-dir of its own)"))
 }
 
 /// Replaces `path` by the JSON of `value`, whole and durable.

@@ -247,3 +247,9 @@ pub fn last_report(
 ) -> Result<Option<StatusReport>, Error> {
     files::last_report(disk, state_dir)
 }
+
+/// Whether a manager is using `state_dir` now.
+pub fn is_running(disk: &dyn rpo_core::Disk, state_dir: &std::path::Path) -> bool {
+    let taken = disk.lock(&files::lock_path(state_dir));
+    taken.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+}

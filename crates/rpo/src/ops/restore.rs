@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rpo_checkpoint::{Cancel, Progress};
-use rpo_core::ports::Restorer;
+use rpo_core::ports::{RestoreError, Restorer};
 use rpo_core::target::{Bound, RestorePoint, Target};
 use rpo_core::{CopyName, SourceId};
 use rpo_recovery::{Base, Coverage, Outcome, Plan, PlanOptions, Recovery};
 use rpo_source_dir::{DirectoryRestorer, RestoreOptions};
 use serde::Serialize;
 
+use crate::config::SourceConfig;
 use crate::report::SCHEMA_VERSION;
 use crate::{Error, Site};
 
@@ -109,6 +110,7 @@ pub async fn restore(
 ) -> Result<RestoreReport, Error> {
     let clock = &site.parts().clock;
     let begin = clock.monotonic();
+    refuse_own_places(site, request)?;
     // Refuse a target that is in use before anything is read.
     let restorer: Arc<dyn Restorer> = Arc::new(DirectoryRestorer::new(
         request.into.clone(),
@@ -150,4 +152,22 @@ async fn load(site: &Site, request: &RestoreRequest) -> Result<(CopyName, Recove
 
 async fn planned(recovery: &Recovery, request: &RestoreRequest) -> Result<Plan, rpo_recovery::RecoveryError> {
     recovery.plan(&request.target, request.bound, PlanOptions { replay: request.replay }).await
+}
+
+/// A restore into a repository would be taken for damage there, one inside the source for a change of it.
+fn refuse_own_places(site: &Site, request: &RestoreRequest) -> Result<(), Error> {
+    let system = site.system(&request.system)?;
+    let SourceConfig::Directory { path: source, .. } = &system.source;
+    let refuse = |why: String| {
+        Err(Error::from(RestoreError::Target { path: request.into.display().to_string(), why }))
+    };
+    for (copy, place) in site.config().copies.iter().filter_map(|copy| Some((copy, copy.directory()?))) {
+        if request.into.starts_with(&place) {
+            return refuse(format!("copy {} is kept there: restore to a directory of its own", copy.name));
+        }
+    }
+    if request.into != *source && request.into.starts_with(source) {
+        return refuse("it lies inside what is protected: restore beside it".to_owned());
+    }
+    Ok(())
 }

@@ -9,7 +9,7 @@ use rpo_core::window::{CheckpointCopy, Moment, PolledTimeline, judge, protected_
 use rpo_core::{CheckpointId, HumanDuration};
 
 use crate::config::{Config, CopyConfig, SystemConfig};
-use crate::manager::last_report;
+use crate::manager::{is_running, last_report};
 use crate::report::{CopyReport, DomainReport, StatusReport, SystemReport, worst};
 use crate::{Error, Site, SiteParts};
 
@@ -26,7 +26,10 @@ pub async fn status(config: &Config, parts: &SiteParts) -> Result<StatusReport, 
     let present = |report: &StatusReport| {
         report.live && report.taken_at <= now && now.since(report.taken_at) <= REPORT_AGE_MAX
     };
-    if let Some(report) = kept.filter(present) {
+    // A daemon that was killed cannot say so: its lock does.
+    if let Some(report) =
+        kept.filter(present).filter(|_| is_running(parts.disk.as_ref(), &config.daemon.state_dir))
+    {
         return Ok(report.aged(now));
     }
     survey(&Site::open_read_only(config.clone(), parts.clone()).await?).await
