@@ -78,7 +78,7 @@ impl Rpo {
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new("target/release/rpo");
-        command.arg("--config").arg(&self.config).args(arguments).env("RPO_PASSPHRASE", "compare");
+        command.arg("--config").arg(&self.config).args(arguments).env("RPO_PASSPHRASE", "compare the two");
         command
     }
 }
@@ -137,7 +137,7 @@ impl Restic {
             .arg(&self.store)
             .arg("--cache-dir")
             .arg(&self.cache)
-            .env("RESTIC_PASSWORD", "compare");
+            .env("RESTIC_PASSWORD", "compare the two");
         command
     }
 }

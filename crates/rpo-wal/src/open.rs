@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, RwLock};
 
 use rpo_core::frame::EncodedEntry;
-use rpo_core::{Epoch, LogId, Lsn, MarkerKind, Position, Timestamp};
+use rpo_core::{DiskFile, Epoch, LogId, Lsn, MarkerKind, Position, Timestamp};
 
 use crate::catalog::Catalog;
 use crate::config::WalConfig;
@@ -17,7 +17,7 @@ use crate::keep::{Keeper, Kept, draw};
 use crate::recover::{Findings, examine};
 use crate::report::RecoveryReport;
 use crate::scan::Expect;
-use crate::segment::{LOCK_NAME, spare_name};
+use crate::segment::{FRAMES_OFFSET, LOCK_NAME, spare_name};
 use crate::state::{State, Want};
 use crate::survey::{FoundSegment, Spare, Survey, survey};
 use crate::sync::locked;
@@ -104,6 +104,9 @@ pub(crate) fn open(
         notes: std::mem::take(&mut survey.notes),
     };
     let floor = findings.end.time.max(open_as.floor());
+    for live in findings.live.iter().filter(|l| l.view.path().extension().is_some_and(|e| e == "tmp")) {
+        opening.repersist_header(&*live.view.file, &live.view.path())?;
+    }
     let mut state = State::new(end, floor, &config, &*parts.clock);
     if let Some((epoch, _)) = begin {
         state.epoch = epoch;
@@ -321,6 +324,16 @@ impl Opening<'_> {
 
     /// Spares of the right size, under new names: after a failed sync of the directory the old ones can be seen, and a
     /// later sync would not make them durable.
+    /// Makes a binding durable before its file gets the name of a segment: it may have been read from memory only, left
+    /// there by a process that was killed or whose write failed, and a name without a binding can't be opened. Written
+    /// again rather than synced alone: after a failed write the system may hold these bytes for clean.
+    fn repersist_header(&self, file: &dyn DiskFile, path: &Path) -> Result<(), WalError> {
+        let mut header = vec![0; FRAMES_OFFSET as usize];
+        let read = file.read_at(&mut header, 0).map_err(|e| WalError::io("read", path, e))?;
+        file.write_at(&header[..read], 0).map_err(|e| WalError::io("write", path, e))?;
+        file.sync().map_err(|e| WalError::io("sync", path, e))
+    }
+
     fn usable_spares(&self, survey: &mut Survey) -> Result<Vec<Spare>, WalError> {
         let (mut usable, other) = std::mem::take(&mut survey.spares)
             .into_iter()
@@ -328,6 +341,9 @@ impl Opening<'_> {
         survey.junk.extend(other.into_iter().map(|spare| spare.path));
         self.remove_junk(survey); // of another size: segment-bytes was changed
         for spare in &mut usable {
+            // Whoever prepared it may have been killed before its sync: what is read here may be in memory only, and a
+            // power cut after the first frame could then take the prepared block away from under a binding.
+            spare.file.sync().map_err(self.io("sync of a spare"))?;
             let path = self.dir.join(spare_name(draw(self.parts).map_err(self.io("draw of a name"))?));
             self.parts.disk.rename(&spare.path, &path).map_err(self.io("rename of a spare"))?;
             spare.path = path;
