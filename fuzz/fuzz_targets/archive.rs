@@ -4,6 +4,6 @@
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
-    let _ = rpo_replication::batch::BatchHeader::decode(data);
+    let _ = rpo_replication::batch::BatchHead::decode(data);
     let _ = rpo_replication::fence::Fence::decode(data);
 });

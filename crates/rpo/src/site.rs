@@ -34,9 +34,14 @@ pub struct SiteParts {
 impl SiteParts {
     /// The real ones, with every scheme this build has.
     pub fn os() -> Self {
-        let mut registry = Registry::with_defaults();
+        #[cfg(not(feature = "s3"))]
+        let registry = Registry::with_defaults();
         #[cfg(feature = "s3")]
-        rpo_storage_opendal::register(&mut registry);
+        let registry = {
+            let mut registry = Registry::with_defaults();
+            rpo_storage_opendal::register(&mut registry);
+            registry
+        };
         Self {
             clock: Arc::new(rpo_os::OsClock::new()),
             entropy: Arc::new(rpo_os::OsEntropy::new()),
