@@ -7,6 +7,7 @@ const SCENARIOS: &[&str] = &["rpo-wal", "rpo-replication"];
 
 /// The crates with planted bugs behind the feature of that name.
 const PLANTED: &[&str] = &[
+    "rpo-checkpoint",
     "rpo-core",
     "rpo-crypto",
     "rpo-recovery",

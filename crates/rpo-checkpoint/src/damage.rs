@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
 use rpo_core::{CheckpointId, ErrorKind};
+use rpo_storage::Key;
 
 use crate::CheckpointError;
 
@@ -23,6 +24,15 @@ pub struct DamagedObject {
     pub affected: Vec<AffectedFile>,
     /// How many there are in all.
     pub affected_count: u64,
+    /// Checkpoints of which no file can be restored: what lists their files is lost with this object.
+    pub checkpoints: Vec<CheckpointId>,
+}
+
+impl DamagedObject {
+    /// Whether nothing that can be restored needs it.
+    pub fn costs_nothing(&self) -> bool {
+        self.affected_count == 0 && self.checkpoints.is_empty()
+    }
 }
 
 /// A file that cannot be restored as it was.
@@ -30,7 +40,7 @@ pub struct DamagedObject {
 pub struct AffectedFile {
     /// In which checkpoint.
     pub checkpoint: CheckpointId,
-    /// Where it is below the root, as people write it; `manifest` if entries themselves cannot be read.
+    /// Where it is below the root, as people write it.
     pub path: String,
 }
 
@@ -54,6 +64,9 @@ impl fmt::Display for Damage {
         for object in &self.objects {
             let count = object.affected_count;
             write!(f, "{}: {}; {count} files cannot be restored", object.object, object.what)?;
+            for checkpoint in &object.checkpoints {
+                write!(f, ", and none of {checkpoint}")?;
+            }
             for (n, file) in object.affected.iter().take(5).enumerate() {
                 write!(f, "{}{} of {}", if n == 0 { ": " } else { ", " }, file.path, file.checkpoint)?;
             }
@@ -76,47 +89,82 @@ impl Bad {
         Self { object: object.into(), what: what.to_string(), missing }
     }
 
+    pub(crate) fn absent(key: &Key) -> Self {
+        Self::new(key.as_str(), "it is not there", true)
+    }
+
     pub(crate) fn of(object: impl Into<String>, error: &CheckpointError) -> Self {
         Self::new(object, error, error.kind() == ErrorKind::NotFound)
     }
 }
 
-/// Collects damage; each file counts once per object.
+/// Collects damage.
 #[derive(Debug, Default)]
 pub(crate) struct DamageBook {
     objects: BTreeMap<String, DamagedObject>,
-    hits: HashSet<(String, AffectedFile)>,
 }
 
 impl DamageBook {
     /// Notes a bad object.
-    pub(crate) fn note(&mut self, bad: &Bad) -> &mut DamagedObject {
+    pub(crate) fn note(&mut self, bad: &Bad) {
+        self.object(bad);
+    }
+
+    fn object(&mut self, bad: &Bad) -> &mut DamagedObject {
         self.objects.entry(bad.object.clone()).or_insert_with(|| DamagedObject {
             object: bad.object.clone(),
             what: bad.what.clone(),
             missing: bad.missing,
             affected: Vec::new(),
             affected_count: 0,
+            checkpoints: Vec::new(),
         })
     }
 
-    /// Notes a file that a bad object hits.
+    /// Notes a file that a bad object hits: to be called once for each, since nothing here grows with their number.
     pub(crate) fn hit(&mut self, bad: &Bad, checkpoint: &CheckpointId, path: impl fmt::Display) {
-        let file = AffectedFile { checkpoint: checkpoint.clone(), path: path.to_string() };
-        let first = self.hits.insert((bad.object.clone(), file.clone()));
-        let object = self.note(bad);
-        if first {
-            object.affected_count += 1;
-            if object.affected.len() < AFFECTED_NAMED_MAX {
-                object.affected.push(file);
-            }
+        let object = self.object(bad);
+        object.affected_count += 1;
+        if object.affected.len() < AFFECTED_NAMED_MAX {
+            object.affected.push(AffectedFile { checkpoint: checkpoint.clone(), path: path.to_string() });
+        }
+    }
+
+    /// Notes a checkpoint of which a bad object leaves nothing.
+    pub(crate) fn hit_all(&mut self, bad: &Bad, checkpoint: &CheckpointId) {
+        let object = self.object(bad);
+        if !object.checkpoints.contains(checkpoint) {
+            object.checkpoints.push(checkpoint.clone());
         }
     }
 
     /// Everything, sorted by object, files sorted by checkpoint and path.
     pub(crate) fn finish(self) -> Damage {
         let mut objects: Vec<DamagedObject> = self.objects.into_values().collect();
-        objects.iter_mut().for_each(|object| object.affected.sort());
+        for object in &mut objects {
+            object.affected.sort();
+            object.checkpoints.sort();
+        }
         Damage { objects }
+    }
+}
+
+/// Collects damage of one checkpoint whose files come in any order: each counts once per object.
+#[derive(Debug, Default)]
+pub(crate) struct FileBook {
+    book: DamageBook,
+    hits: HashSet<(String, u32)>,
+}
+
+impl FileBook {
+    /// Notes that a bad object hits file number `file`, as often as it does.
+    pub(crate) fn hit(&mut self, bad: &Bad, checkpoint: &CheckpointId, file: u32, path: impl fmt::Display) {
+        if self.hits.insert((bad.object.clone(), file)) {
+            self.book.hit(bad, checkpoint, path);
+        }
+    }
+
+    pub(crate) fn finish(self) -> Damage {
+        self.book.finish()
     }
 }

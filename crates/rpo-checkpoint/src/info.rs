@@ -133,6 +133,16 @@ impl CheckpointInfo {
     pub fn time(&self) -> Timestamp {
         self.started
     }
+
+    /// Whether something that should have been captured is not in it.
+    pub fn is_partial(&self) -> bool {
+        self.statistics.lost > 0
+    }
+
+    /// What a listing says of a partial checkpoint, and of no other: `partial: 3 left out`.
+    pub fn partial(&self) -> Option<String> {
+        self.is_partial().then(|| format!("partial: {} left out", self.statistics.lost))
+    }
 }
 
 /// Times as text for people and programs, as microseconds in manifests: a clock may be outside the calendar.

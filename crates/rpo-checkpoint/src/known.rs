@@ -81,6 +81,11 @@ impl Known {
         }
     }
 
+    /// True if a committed session stored the chunk and its pack is still there. Blocks as [`claim`](Self::claim) does.
+    pub(crate) fn is_there(&self, id: &ChunkId) -> Result<bool, CheckpointError> {
+        Ok(self.loaded()?.committed.contains(id))
+    }
+
     fn loaded(&self) -> Result<&Loaded, CheckpointError> {
         if let Some(loaded) = self.loaded.get() {
             return Ok(loaded);

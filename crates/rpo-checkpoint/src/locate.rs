@@ -6,8 +6,8 @@ use futures::StreamExt;
 use rpo_core::SourceId;
 use rpo_crypto::envelope::HEADER_BYTES;
 use rpo_crypto::{ChunkId, ObjectHeader, ObjectType};
-use rpo_repository::layout;
-use rpo_storage::Key;
+use rpo_repository::{Receipt, layout};
+use rpo_storage::{Key, ObjectMeta};
 
 use crate::CheckpointError;
 use crate::index::{self, IndexOwner, PackRecord};
@@ -25,19 +25,33 @@ pub(crate) async fn each_index(
     store: &Store,
     mut take: impl FnMut(&Key, &IndexOwner, Vec<PackRecord>),
 ) -> Result<Vec<Unusable>, CheckpointError> {
+    let listed = list_indexes(store).await?;
+    each_of(store, listed, |read, owner, records| take(&read.key, owner, records)).await
+}
+
+/// Indexes as they are listed, with whose they are. A hint.
+pub(crate) async fn list_indexes(store: &Store) -> Result<Vec<(Key, IndexOwner)>, CheckpointError> {
     let listed = store.list("indexes/").await?;
-    let known =
-        listed.into_iter().filter_map(|meta| index::owner_of(&meta.key).map(|(owner, _)| (meta.key, owner)));
-    let mut reads = futures::stream::iter(known)
+    let owned = |meta: ObjectMeta| index::owner_of(&meta.key).map(|(owner, _)| (meta.key, owner));
+    Ok(listed.into_iter().filter_map(owned).collect())
+}
+
+/// Reads these indexes in order and gives each that is there to `take`, with the receipt it has now.
+pub(crate) async fn each_of(
+    store: &Store,
+    indexes: Vec<(Key, IndexOwner)>,
+    mut take: impl FnMut(&Receipt, &IndexOwner, Vec<PackRecord>),
+) -> Result<Vec<Unusable>, CheckpointError> {
+    let mut reads = futures::stream::iter(indexes)
         .map(|(key, owner)| async move {
-            let read = read_index(store, &key).await;
+            let read = read_with_receipt(store, &key).await;
             (key, owner, read)
         })
         .buffered(READS_AT_ONCE);
     let mut unusable = Vec::new();
     while let Some((key, owner, read)) = reads.next().await {
         match read {
-            Ok(Some(records)) => take(&key, &owner, records),
+            Ok(Some((records, receipt))) => take(&receipt, &owner, records),
             Ok(None) => {} // listed and gone: a collector was faster
             Err(error) if error.is_damage() => unusable.push((key.to_string(), error)),
             Err(error) => return Err(error),
@@ -48,8 +62,18 @@ pub(crate) async fn each_index(
 
 /// One index object; `None` if it is not there.
 pub(crate) async fn read_index(store: &Store, key: &Key) -> Result<Option<Vec<PackRecord>>, CheckpointError> {
-    let Some(frames) = store.get(ObjectType::Index, key).await? else { return Ok(None) };
-    index::decode(&frames).map(Some).map_err(|error| CheckpointError::object(key, error))
+    Ok(read_with_receipt(store, key).await?.map(|(records, _)| records))
+}
+
+async fn read_with_receipt(
+    store: &Store,
+    key: &Key,
+) -> Result<Option<(Vec<PackRecord>, Receipt)>, CheckpointError> {
+    let Some((frames, receipt)) = store.get_with_receipt(ObjectType::Index, key).await? else {
+        return Ok(None);
+    };
+    let records = index::decode(&frames).map_err(|error| CheckpointError::object(key, error))?;
+    Ok(Some((records, receipt)))
 }
 
 /// Whether a manifest (and no fence) stands at the commit key of a session, by its clear header.
@@ -103,17 +127,29 @@ pub(crate) struct Located {
 impl Located {
     /// Finds the chunks in indexes, and what is left in packs that no index names.
     pub(crate) async fn find(store: &Store, needed: Vec<(ChunkId, u32)>) -> Result<Self, CheckpointError> {
+        if needed.is_empty() {
+            return Ok(Self { needed, places: Vec::new(), packs: Vec::new(), unusable: Vec::new() });
+        }
+        let listed = store.list_packs().await?;
+        let indexes = list_indexes(store).await?;
+        Self::find_among(store, needed, &listed, indexes, |_, _| {}).await
+    }
+
+    /// The same with packs and indexes that are known already; a chunk is taken from the first index that has it.
+    /// `each` sees every index that could be read, with the packs it names.
+    pub(crate) async fn find_among(
+        store: &Store,
+        needed: Vec<(ChunkId, u32)>,
+        listed: &HashMap<PackId, u64>,
+        indexes: Vec<(Key, IndexOwner)>,
+        mut each: impl FnMut(&Receipt, &[PackRecord]),
+    ) -> Result<Self, CheckpointError> {
         let places = vec![None; needed.len()];
         let mut located = Self { needed, places, packs: Vec::new(), unusable: Vec::new() };
-        if located.needed.is_empty() {
-            return Ok(located);
-        }
-        let listed = store.list("packs/").await?;
-        let listed: HashMap<PackId, u64> =
-            listed.into_iter().filter_map(|meta| Some((PackId::of_key(&meta.key)?, meta.len))).collect();
         let mut seen = HashSet::new();
         let mut doubtful = Vec::new();
-        let unusable = each_index(store, |_, _, records| {
+        let unusable = each_of(store, indexes, |receipt, _, records| {
+            each(receipt, &records);
             for record in records.into_iter().filter(|record| seen.insert(record.pack)) {
                 if listed.get(&record.pack) == Some(&record.object_len) {
                     located.take(&record);
@@ -125,7 +161,7 @@ impl Located {
         .await?;
         located.unusable = unusable;
         if located.places.iter().any(Option::is_none) {
-            located.scan_packs(store, &listed, &seen).await?;
+            located.scan_packs(store, listed, &seen).await?;
         }
         // Not listed is not absent: tried where nothing else has the chunk, and named if it really is gone.
         doubtful.iter().for_each(|record| located.take(record));

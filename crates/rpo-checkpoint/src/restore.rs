@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 use crate::CheckpointError;
 use crate::board::Board;
 use crate::checkpointer::Checkpointer;
-use crate::damage::{Bad, DamageBook};
+use crate::damage::{Bad, FileBook};
 use crate::info::CheckpointInfo;
 use crate::locate::{Located, Location};
 use crate::manifest::{ManifestRoot, StoredEntry};
@@ -131,7 +131,7 @@ impl Planner {
             read_bytes: AtomicU64::new(0),
             stop: AtomicBool::new(false),
             checkpoint: info.id.clone(),
-            damage: Mutex::new(DamageBook::default()),
+            damage: Mutex::new(FileBook::default()),
         };
         content.note_missing();
         content.run(self.threads)?;
@@ -245,7 +245,7 @@ struct Contents {
     read_bytes: AtomicU64,
     stop: AtomicBool,
     checkpoint: CheckpointId,
-    damage: Mutex<DamageBook>,
+    damage: Mutex<FileBook>,
 }
 
 impl Contents {
@@ -360,7 +360,7 @@ impl Contents {
         let bad = Bad::of(object, &error);
         let mut damage = self.damage.lock().unwrap_or_else(PoisonError::into_inner);
         for need in needs {
-            damage.hit(&bad, &self.checkpoint, &self.files[need.file as usize]);
+            damage.hit(&bad, &self.checkpoint, need.file, &self.files[need.file as usize]);
         }
         Ok(())
     }
@@ -374,7 +374,7 @@ impl Contents {
                 Some((object, error)) => Bad::of(object.as_str(), error),
                 None => Bad::new(format!("chunk {id}"), "no pack has it", true),
             };
-            damage.hit(&bad, &self.checkpoint, &self.files[need.file as usize]);
+            damage.hit(&bad, &self.checkpoint, need.file, &self.files[need.file as usize]);
         }
     }
 }

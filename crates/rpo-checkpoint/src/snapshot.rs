@@ -62,6 +62,8 @@ fn draft(id: CheckpointId, origin: CheckpointInfo, made: Made) -> Draft {
         files: whole.files,
         bytes: whole.bytes,
         unchanged: whole.entries,
+        skipped: whole.skipped,
+        lost: whole.lost, // the same state lacks the same things
         ..Statistics::default()
     };
     let info = CheckpointInfo {

@@ -1,5 +1,6 @@
 //! Reading and writing the repository's objects for this crate: sealed, compared before they leave, located in packs.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -80,6 +81,25 @@ impl Store {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// The object's frames with its receipt; `None` if there is no such object.
+    pub(crate) async fn get_with_receipt(
+        &self,
+        object_type: ObjectType,
+        key: &Key,
+    ) -> Result<Option<(Vec<Bytes>, Receipt)>, CheckpointError> {
+        match self.repository.get_with_receipt(object_type, key).await {
+            Ok(found) => Ok(Some(found)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Packs as they are listed, with their lengths. A hint.
+    pub(crate) async fn list_packs(&self) -> Result<HashMap<PackId, u64>, CheckpointError> {
+        let listed = self.list("packs/").await?;
+        Ok(listed.into_iter().filter_map(|meta| Some((PackId::of_key(&meta.key)?, meta.len))).collect())
     }
 
     /// All objects under a prefix. A hint: absence is never concluded from it.

@@ -22,23 +22,45 @@ use crate::store::{FrameSpot, Store};
 /// Pieces fetched ahead of the reader, per manifest.
 const PIECES_AHEAD: usize = 4;
 
+/// What stands at the commit key of a session.
+pub(crate) enum Standing {
+    /// Nothing: it has not ended, or what ended it was lost.
+    Nothing,
+    /// A fence: nothing was committed.
+    Fence,
+    /// Its manifest.
+    Manifest(Box<ManifestRoot>),
+}
+
 /// The root of a checkpoint; `None` if there is none, or its session was fenced.
 pub(crate) async fn load_root(
     store: &Store,
     id: &CheckpointId,
 ) -> Result<Option<ManifestRoot>, CheckpointError> {
+    Ok(match load_standing(store, id).await? {
+        Standing::Manifest(root) => Some(*root),
+        Standing::Nothing | Standing::Fence => None,
+    })
+}
+
+/// Reads what stands at a commit key.
+pub(crate) async fn load_standing(store: &Store, id: &CheckpointId) -> Result<Standing, CheckpointError> {
     let key = layout::checkpoint(&id.source, id.number);
     let frames = match store.get(ObjectType::Manifest, &key).await {
         Ok(Some(frames)) => frames,
-        Ok(None) => return Ok(None),
-        Err(error) if is_fence(&error) => return Ok(None),
+        Ok(None) => return Ok(Standing::Nothing),
+        Err(error) if is_fence(&error) => {
+            // Its clear header says so; it is believed once it was opened as one.
+            let end = store.repository.session_outcome(&id.source, id.number).await?;
+            return Ok(if end.is_some() { Standing::Fence } else { Standing::Nothing });
+        }
         Err(error) => return Err(error),
     };
     let root = decode_root(&frames).map_err(|error| CheckpointError::object(&key, error))?;
     if root.info.id != *id {
         return Err(CheckpointError::object(&key, format!("it says it is {}", root.info.id)));
     }
-    Ok(Some(root))
+    Ok(Standing::Manifest(Box::new(root)))
 }
 
 fn is_fence(error: &CheckpointError) -> bool {

@@ -1,48 +1,82 @@
-//! Verifying: does everything that checkpoints need exist, and is it what was stored?
+//! Verifying: does everything that sessions, bills and checkpoints name exist, and is it what was stored?
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+mod cost;
+mod ledger;
+mod packs;
 
-use rpo_core::ports::EntryKind;
-use rpo_core::{CheckpointId, ErrorKind, SourceId};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use rpo_core::{CheckpointId, SourceId};
 use rpo_crypto::ChunkId;
-use rpo_repository::layout;
+use rpo_repository::{Receipt, layout};
+use rpo_storage::Key;
 use tokio::runtime::Handle;
 
+use self::ledger::{Ledger, Reading};
+use self::packs::PackChecks;
 use crate::CheckpointError;
 use crate::board::Board;
 use crate::checkpointer::Checkpointer;
-use crate::damage::{Bad, Damage, DamageBook};
-use crate::locate::Located;
+use crate::damage::{Bad, Damage, DamageBook, DamagedObject};
+use crate::index::{self, IndexOwner, PackRecord};
+use crate::locate::{Located, list_indexes};
 use crate::manifest::{ManifestItem, ManifestRoot};
-use crate::progress::{Cancel, Phase, Progress, Progressed};
-use crate::store::{Store, unpack_frame};
-use crate::stream::{ChainReader, ManifestReader};
+use crate::pack::PackId;
+use crate::progress::{Cancel, Progress};
+use crate::store::Store;
+use crate::stream::{ManifestReader, Standing, load_standing};
 
 /// How closely to look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Depth {
-    /// Manifests and indexes are read; packs are there, with the right length.
+    /// Session records, bills, manifests and indexes are read; packs are there, with the right length.
     Exists,
     /// Every pack is read whole, every chunk decrypted, decompressed and hashed again.
     ReadAll,
 }
 
+/// Which copy is looked at: only at home is a missing bill a loss.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Home,
+    Mirror,
+}
+
 /// What verifying found.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub struct VerifyReport {
     /// Checkpoints looked at.
     pub checkpoints: u64,
-    /// Different chunks they need, pieces of manifests included.
+    /// Those of them that lack something which could not be captured: [`CheckpointInfo::lost`](crate::CheckpointInfo::lost).
+    pub partial: u64,
+    /// Sessions looked at: each is an attempt to make a checkpoint.
+    pub sessions: u64,
+    /// Bills read.
+    pub bills: u64,
+    /// Indexes read.
+    pub indexes: u64,
+    /// Different chunks that checkpoints need, pieces of manifests included.
     pub chunks: u64,
-    /// Packs that hold them.
+    /// Packs that hold them, or are named by bills of committed sessions.
     pub packs: u64,
     /// Bytes of packs read.
     pub read_bytes: u64,
+    /// Packs and indexes that belong to no checkpoint: of sessions that were killed, given up, or still run. No damage.
+    pub unreferenced: u64,
+    /// Bills that a mirror does not have yet. No damage: the next mirroring brings them.
+    pub bills_behind: u64,
+    /// Sessions that stored everything and have no end: still running, killed at the last step, or their manifest was
+    /// lost; which of these, one copy alone does not tell. No damage as far as it goes.
+    pub unfinished: Vec<CheckpointId>,
+    /// Checkpoints that were certainly committed, and whose manifests are not there.
+    pub missing: Vec<CheckpointId>,
+    /// Checkpoints whose manifests are there, readable or not.
+    pub committed: Vec<CheckpointId>,
     /// Each bad object with the files it hits.
     pub damage: Damage,
 }
@@ -52,13 +86,29 @@ impl VerifyReport {
     pub fn is_sound(&self) -> bool {
         self.damage.objects.is_empty()
     }
+
+    /// Adds a checkpoint that others prove to have been here, and whose manifest is not there; `proof` says how.
+    pub fn note_missing(&mut self, id: CheckpointId, proof: &str) {
+        let key = layout::checkpoint(&id.source, id.number);
+        self.damage.objects.push(DamagedObject {
+            object: key.to_string(),
+            what: format!("it is not there, and {proof}"),
+            missing: true,
+            affected: Vec::new(),
+            affected_count: 0,
+            checkpoints: vec![id.clone()],
+        });
+        self.unfinished.retain(|unfinished| *unfinished != id);
+        self.missing.push(id);
+    }
 }
 
 impl Checkpointer {
-    /// Checks all checkpoints of `source`, or of every source. Stops at nothing: everything bad is in the report.
+    /// Checks what sessions, bills and checkpoints of `source`, or of every source, say was stored. Stops at nothing:
+    /// everything bad is in the report. Each object is read or asked for once.
     ///
     /// # Errors
-    /// Only where the store cannot be asked; what is missing or damaged is in the report.
+    /// Only where the store cannot be asked, or holds what needs a newer rpo; what is missing or damaged is in the report.
     pub async fn verify(
         &self,
         source: Option<&SourceId>,
@@ -66,23 +116,46 @@ impl Checkpointer {
         progress: &dyn Progress,
         cancel: &Cancel,
     ) -> Result<VerifyReport, CheckpointError> {
-        let sources = match source {
-            Some(source) => vec![source.clone()],
-            None => self.sources().await?,
-        };
-        let mut roots = Vec::new();
-        for source in &sources {
-            roots.extend(self.roots(source).await?);
-        }
+        self.verify_as(Role::Home, source, depth, progress, cancel).await
+    }
+
+    /// [`verify`](Self::verify) of a copy that follows another: bills that it does not have are no damage there.
+    ///
+    /// # Errors
+    /// As [`verify`](Self::verify).
+    pub async fn verify_mirror(
+        &self,
+        source: Option<&SourceId>,
+        depth: Depth,
+        progress: &dyn Progress,
+        cancel: &Cancel,
+    ) -> Result<VerifyReport, CheckpointError> {
+        self.verify_as(Role::Mirror, source, depth, progress, cancel).await
+    }
+
+    async fn verify_as(
+        &self,
+        role: Role,
+        source: Option<&SourceId>,
+        depth: Depth,
+        progress: &dyn Progress,
+        cancel: &Cancel,
+    ) -> Result<VerifyReport, CheckpointError> {
+        let mut damage = DamageBook::default();
+        let reading = Reading { store: &self.store, source, role, cancel, damage: &mut damage };
+        let ledger = reading.run().await?;
         let board = Board::new(cancel);
         let verifier = Verifier {
             store: self.store.clone(),
             handle: Handle::current(),
             board: Arc::clone(&board),
             threads: self.options.worker_count(),
-            damage: DamageBook::default(),
+            depth,
+            broken: BTreeMap::new(),
+            ledger,
+            damage,
         };
-        board.blocking(progress, move || verifier.run(roots, depth)).await
+        board.blocking(progress, move || verifier.run()).await
     }
 }
 
@@ -91,65 +164,80 @@ struct Verifier {
     handle: Handle,
     board: Arc<Board>,
     threads: usize,
+    depth: Depth,
+    ledger: Ledger,
+    /// Checkpoints whose entries cannot be read, and what is to blame.
+    broken: BTreeMap<CheckpointId, Vec<Bad>>,
     damage: DamageBook,
 }
 
-/// What checking packs found.
-#[derive(Default)]
-struct Found {
-    /// Chunks that are bad.
-    chunks: HashMap<ChunkId, Bad>,
-    /// Objects that are bad where no content needs them.
-    objects: Vec<Bad>,
-    read_bytes: u64,
+/// What indexes and a listing of packs say.
+struct Looked {
+    located: Located,
+    /// Packs that are listed.
+    listed: HashSet<PackId>,
+    /// Packs that indexes name; whether one of a committed session does.
+    owned: HashMap<PackId, bool>,
+    /// Indexes that could be read.
+    indexes: u64,
 }
 
 impl Verifier {
-    fn run(
-        mut self,
-        roots: Vec<(CheckpointId, Result<ManifestRoot, CheckpointError>)>,
-        depth: Depth,
-    ) -> Result<VerifyReport, CheckpointError> {
-        let mut report = VerifyReport { checkpoints: roots.len() as u64, ..VerifyReport::default() };
-        let mut readable: BTreeMap<CheckpointId, ManifestRoot> = BTreeMap::new();
-        for (id, root) in roots {
-            match root {
-                Ok(root) => drop(readable.insert(id, root)),
-                Err(error) => {
-                    let key = layout::checkpoint(&id.source, id.number);
-                    self.note_manifest(key.as_str(), &error, &id);
-                }
-            }
+    fn run(mut self) -> Result<VerifyReport, CheckpointError> {
+        let needed = self.collect_all()?;
+        let Looked { located, listed, indexes, owned } = self.locate(needed)?;
+        let missing = self.prove_missing(&located, &owned)?;
+        let checks = PackChecks {
+            store: &self.store,
+            handle: &self.handle,
+            board: &self.board,
+            threads: self.threads,
+            depth: self.depth,
+            located: &located,
+        };
+        let mut found = checks.run(&self.ledger.packs)?;
+        self.unplaced(&located, |pack| owned.contains_key(pack) || listed.contains(pack), &mut found);
+        found.objects.iter().for_each(|bad| self.damage.note(bad));
+        self.name_all(&found)?;
+        let needs: HashSet<PackId> = located.packs.iter().map(|pack| pack.id).collect();
+        let ledger = &self.ledger;
+        Ok(VerifyReport {
+            checkpoints: ledger.committed().count() as u64,
+            partial: ledger.roots.values().filter(|root| root.info.is_partial()).count() as u64,
+            sessions: ledger.sessions,
+            bills: ledger.bills,
+            indexes,
+            chunks: located.needed.len() as u64,
+            packs: found.packs,
+            read_bytes: found.read_bytes,
+            unreferenced: ledger.unreferenced(listed.iter(), |pack| needs.contains(pack)),
+            bills_behind: ledger.bills_behind,
+            unfinished: ledger.unfinished.iter().cloned().collect(),
+            committed: ledger.committed().cloned().collect(),
+            missing,
+            damage: self.damage.finish(),
+        })
+    }
+
+    /// The chunks that all checkpoints need, sorted, each once.
+    fn collect_all(&mut self) -> Result<Vec<(ChunkId, u32)>, CheckpointError> {
+        for (id, bad) in &self.ledger.unreadable {
+            self.broken.entry(id.clone()).or_default().push(bad.clone());
         }
         let mut needed = Vec::new();
-        for (id, root) in &readable {
+        for (id, root) in &self.ledger.roots {
             self.board.check()?;
-            if let Err(error) = self.collect(root, &mut needed) {
-                if !error.is_damage() {
-                    return Err(error);
+            match self.collect(root, &mut needed) {
+                Err(error) if error.is_damage() => {
+                    let bad = Bad::of(object_of(&error), &error);
+                    self.broken.entry(id.clone()).or_default().push(bad);
                 }
-                self.note_manifest(&object_of(&error), &error, id);
+                answer => answer?,
             }
         }
-        self.check_chains(&readable);
         needed.sort_unstable();
         needed.dedup();
-        report.chunks = needed.len() as u64;
-        let located = self.handle.block_on(Located::find(&self.store, needed))?;
-        report.packs = located.packs.len() as u64;
-        for (object, error) in &located.unusable {
-            self.damage.note(&Bad::of(object.as_str(), error));
-        }
-        let found = self.check_packs(&located, depth)?;
-        report.read_bytes = found.read_bytes;
-        for bad in found.objects.iter().chain(found.chunks.values()) {
-            self.damage.note(bad);
-        }
-        if !found.chunks.is_empty() {
-            self.name_affected(&readable, &found.chunks)?;
-        }
-        report.damage = self.damage.finish();
-        Ok(report)
+        Ok(needed)
     }
 
     /// Adds the chunks that a manifest needs, its own pieces included.
@@ -173,187 +261,94 @@ impl Verifier {
         Ok(())
     }
 
-    /// A checkpoint whose parent cannot be read cannot be restored.
-    fn check_chains(&mut self, readable: &BTreeMap<CheckpointId, ManifestRoot>) {
-        for (id, root) in readable {
-            let mut at = root;
-            while !at.info.kind.is_self_contained() {
-                let Some(parent) = &at.info.parent else { break };
-                match readable.get(parent) {
-                    Some(root) if parent.number < at.info.id.number => at = root,
-                    _ => {
-                        let key = layout::checkpoint(&parent.source, parent.number);
-                        let bad =
-                            Bad::new(key.as_str(), "a manifest that others build on is not there", true);
-                        self.damage.hit(&bad, id, "manifest");
-                        break;
-                    }
-                }
-            }
+    /// Reads every index that is listed or named, those of committed sessions first: a chunk is taken to be in their packs
+    /// where it is in others, too.
+    fn locate(&mut self, needed: Vec<(ChunkId, u32)>) -> Result<Looked, CheckpointError> {
+        let listed = self.handle.block_on(self.store.list_packs())?;
+        let named = self.ledger.index_keys();
+        let mut indexes: BTreeMap<Key, IndexOwner> =
+            self.handle.block_on(list_indexes(&self.store))?.into_iter().collect();
+        for key in &named {
+            indexes.extend(index::owner_of(key).map(|(owner, _)| (key.clone(), owner)));
         }
-    }
-
-    fn note_manifest(&mut self, object: &str, error: &CheckpointError, id: &CheckpointId) {
-        self.damage.hit(&Bad::of(object, error), id, "manifest");
-    }
-
-    /// Checks packs on several threads.
-    fn check_packs(&self, located: &Located, depth: Depth) -> Result<Found, CheckpointError> {
-        let mut by_pack: Vec<Vec<u32>> = vec![Vec::new(); located.packs.len()];
-        let mut found = Found::default();
-        for (at, place) in located.places.iter().enumerate() {
-            match place {
-                Some(place) => by_pack[place.pack as usize].push(at as u32),
-                None => {
-                    let id = located.needed[at].0;
-                    let bad = Bad::new(format!("chunk {id}"), "no index and no readable pack has it", true);
-                    found.chunks.insert(id, bad);
-                }
+        let mut indexes: Vec<_> = indexes.into_iter().collect();
+        indexes.sort_by_key(|(_, owner)| !is_committed(&self.ledger, owner));
+        let mut read: HashSet<Key> = HashSet::new();
+        let mut owned: HashMap<PackId, bool> = HashMap::new();
+        let (ledger, damage) = (&self.ledger, &mut self.damage);
+        let each = |receipt: &Receipt, records: &[PackRecord]| {
+            let committed =
+                index::owner_of(&receipt.key).is_some_and(|(owner, _)| is_committed(ledger, &owner));
+            for record in records {
+                *owned.entry(record.pack).or_default() |= committed;
             }
-        }
-        let next = AtomicUsize::new(0);
-        let total = Some(by_pack.len() as u64);
-        let found = Mutex::new(found);
-        let work = || -> Result<(), CheckpointError> {
-            loop {
-                let pack = next.fetch_add(1, Relaxed);
-                let Some(chunks) = by_pack.get(pack) else { return Ok(()) };
-                self.board.check()?;
-                let of_pack = match depth {
-                    Depth::Exists => self.pack_exists(located, pack, chunks)?,
-                    Depth::ReadAll => self.read_pack(located, pack, chunks)?,
-                };
-                let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
-                found.chunks.extend(of_pack.chunks);
-                found.objects.extend(of_pack.objects);
-                found.read_bytes += of_pack.read_bytes;
-                let (done, bytes) = ((pack + 1) as u64, found.read_bytes);
-                self.board.update(Progressed { phase: Phase::Verify, done, total, bytes });
+            let billed = ledger.indexes.get(&receipt.key);
+            if billed.is_some_and(|billed| (billed.len, billed.sha256) != (receipt.len, receipt.sha256)) {
+                let what = "it is not the one on its bill";
+                damage.note(&Bad::new(receipt.key.as_str(), what, false));
             }
+            read.insert(receipt.key.clone());
         };
-        let mut result = Ok(());
-        std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..self.threads.min(by_pack.len())).map(|_| scope.spawn(work)).collect();
-            for thread in threads {
-                let done =
-                    thread.join().unwrap_or_else(|_| Err(CheckpointError::Worker("it panicked".to_owned())));
-                if result.is_ok() {
-                    result = done;
-                }
-            }
-        });
-        result?;
-        Ok(found.into_inner().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn pack_exists(&self, located: &Located, pack: usize, chunks: &[u32]) -> Result<Found, CheckpointError> {
-        let pack = &located.packs[pack];
-        let key = pack.id.key();
-        let bad = match self.handle.block_on(self.store.repository.storage().stat(&key)) {
-            Ok(meta) if meta.len == pack.object_len => return Ok(Found::default()),
-            Ok(meta) => {
-                let what = format!("it has {} bytes, {} were stored", meta.len, pack.object_len);
-                Bad::new(key.as_str(), what, false)
-            }
-            Err(error) if error.kind() == ErrorKind::NotFound => Bad::new(key.as_str(), error, true),
-            Err(error) => return Err(error.into()),
-        };
-        Ok(Found::all(located, chunks, &bad))
-    }
-
-    /// Reads a pack whole; each frame that is needed is opened and each needed chunk hashed.
-    fn read_pack(&self, located: &Located, pack: usize, chunks: &[u32]) -> Result<Found, CheckpointError> {
-        let pack = &located.packs[pack];
-        let key = pack.id.key();
-        let all_bad = |bad: Bad| Ok(Found::all(located, chunks, &bad));
-        let bytes =
-            match self.handle.block_on(self.store.repository.get_bytes(&key, crate::pack::PACK_BYTES_MAX)) {
-                Ok(Some(bytes)) => bytes,
-                Ok(None) => return all_bad(Bad::new(key.as_str(), "it is not there", true)),
-                Err(error) if error.kind() == ErrorKind::Corrupt => {
-                    return all_bad(Bad::new(key.as_str(), error, false));
-                }
-                Err(error) => return Err(error.into()),
-            };
-        let opener = match self.store.opener(pack.id, &bytes) {
-            Ok(opener) => opener,
-            Err(error) => return all_bad(Bad::of(key.as_str(), &error)),
-        };
-        let mut found = Found { read_bytes: bytes.len() as u64, ..Found::default() };
-        let mut chunks = chunks.to_vec();
-        let place =
-            |at: &u32| located.places[*at as usize].map_or((0, 0), |place| (place.frame, place.offset));
-        chunks.sort_by_key(place);
-        for same in chunks.chunk_by(|a, b| place(a).0 == place(b).0) {
-            let spot = pack.frames[place(&same[0]).0 as usize];
-            let sealed = bytes.get(spot.offset as usize..spot.range().end as usize);
-            let cut_off = || CheckpointError::object(&key, "it is cut off");
-            let frame =
-                sealed.ok_or_else(cut_off).and_then(|sealed| unpack_frame(&opener, pack.id, spot, sealed));
-            let frame = frame.map_err(|error| Bad::of(key.as_str(), &error));
-            for at in same {
-                let (id, len) = located.needed[*at as usize];
-                let offset = place(at).1 as usize;
-                let chunk = frame.as_ref().map(|frame| frame.get(offset..offset + len as usize));
-                match chunk {
-                    Ok(Some(chunk)) if self.store.chunk_id(chunk) == id => {}
-                    Ok(_) => {
-                        let bad = Bad::new(key.as_str(), "a chunk in it is not what was stored", false);
-                        found.chunks.insert(id, bad);
-                    }
-                    Err(bad) => drop(found.chunks.insert(id, bad.clone())),
-                }
-            }
+        let find = Located::find_among(&self.store, needed, &listed, indexes, each);
+        let located = self.handle.block_on(find)?;
+        for (object, error) in &located.unusable {
+            self.damage.note(&Bad::of(object.as_str(), error));
         }
-        // Rot in the table, in chunks nobody needs, or in the digest itself hits no file, and is told.
-        if let Err(error) = rpo_crypto::check_digest(key.as_str(), &bytes) {
-            found.objects.push(Bad::new(key.as_str(), error, false));
+        let unusable: HashSet<&str> = located.unusable.iter().map(|(object, _)| object.as_str()).collect();
+        for key in named.iter().filter(|key| !read.contains(*key) && !unusable.contains(key.as_str())) {
+            self.damage.note(&Bad::absent(key));
         }
-        Ok(found)
+        let (listed, indexes) = (listed.into_keys().collect(), read.len() as u64);
+        Ok(Looked { located, listed, owned, indexes })
     }
 
-    /// Reads the manifests once more, for the files that bad chunks hit.
-    fn name_affected(
+    /// Checkpoints that must have been committed, since others were built upon them, and have no manifest.
+    ///
+    /// A bill without an end proves nothing: a writer may have been killed between the two, or be at work. But a manifest
+    /// names only parents and origins that were committed; and uses chunks of other sessions only where those were
+    /// committed, or puts their packs on its own index and bill. (Nothing expires checkpoints yet: what does, has to leave word.)
+    fn prove_missing(
         &mut self,
-        readable: &BTreeMap<CheckpointId, ManifestRoot>,
-        bad: &HashMap<ChunkId, Bad>,
-    ) -> Result<(), CheckpointError> {
-        for (id, root) in readable {
-            for piece in &root.pieces {
-                if let Some(bad) = bad.get(&piece.id) {
-                    self.damage.hit(bad, id, "manifest");
+        located: &Located,
+        owned: &HashMap<PackId, bool>,
+    ) -> Result<Vec<CheckpointId>, CheckpointError> {
+        let ledger = &self.ledger;
+        let infos = ledger.roots.values().map(|root| &root.info);
+        let named = infos.flat_map(|info| info.parent.iter().chain(&info.origin).cloned());
+        let of_nobody = |pack: &PackId| !ledger.packs.contains_key(pack) && owned.get(pack) != Some(&true);
+        let used = located.packs.iter().filter(|pack| !ledger.bills_lost && of_nobody(&pack.id));
+        let used = used.filter_map(|pack| ledger.open_owner(&pack.id).cloned());
+        let mut suspects: Vec<CheckpointId> =
+            named.chain(used).filter(|id| !ledger.has_committed(id)).collect();
+        suspects.sort_unstable();
+        suspects.dedup();
+        let mut missing = Vec::new();
+        for id in suspects {
+            // Asked again: it may have been committed since the first look.
+            let key = layout::checkpoint(&id.source, id.number);
+            let bad = match self.handle.block_on(load_standing(&self.store, &id)) {
+                Ok(Standing::Manifest(_)) => continue,
+                Ok(Standing::Nothing) => Bad::absent(&key),
+                Ok(Standing::Fence) => {
+                    Bad::new(key.as_str(), "a fence is there instead of a manifest", false)
                 }
-            }
-            let mut chain = vec![root.clone()];
-            while let Some(parent) = chain.last().and_then(|last| last.info.parent.as_ref()) {
-                match readable.get(parent) {
-                    Some(root) if chain.len() <= readable.len() => chain.push(root.clone()),
-                    _ => break,
-                }
-            }
-            let mut entries = ChainReader::open(&self.handle, &self.store, &chain);
-            // A manifest that cannot be read was noted when it was collected.
-            while let Ok(Some(stored)) = entries.next() {
-                self.board.check()?;
-                if stored.entry.kind != EntryKind::File {
-                    continue;
-                }
-                for chunk in &stored.chunks {
-                    if let Some(bad) = bad.get(&chunk.id) {
-                        self.damage.hit(bad, id, &stored.entry.path);
-                    }
-                }
-            }
+                Err(error) if error.is_damage() => Bad::of(key.as_str(), &error),
+                Err(error) => return Err(error),
+            };
+            self.broken.entry(id.clone()).or_default().push(bad);
+            self.ledger.was_committed(&id);
+            missing.push(id);
         }
-        Ok(())
+        Ok(missing)
     }
 }
 
-impl Found {
-    /// Every one of `chunks` is bad for the same reason.
-    fn all(located: &Located, chunks: &[u32], bad: &Bad) -> Self {
-        let chunks = chunks.iter().map(|at| (located.needed[*at as usize].0, bad.clone()));
-        Self { chunks: chunks.collect(), ..Self::default() }
+fn is_committed(ledger: &Ledger, owner: &IndexOwner) -> bool {
+    match owner {
+        IndexOwner::Rebuilt(_) => false,
+        IndexOwner::Session(source, number) => {
+            ledger.has_committed(&CheckpointId { source: source.clone(), number: *number })
+        }
     }
 }
 

@@ -62,7 +62,9 @@ fn a_flipped_byte_in_a_manifest_costs_that_checkpoint_and_no_other() {
     bytes[middle] ^= 0x10;
     fs::write(&manifest, &bytes).unwrap();
 
-    site.rpo(["verify"]).ends_with(22).says(&["checkpoints/docs/0000000000000002", "manifest of docs@2"]);
+    site.rpo(["verify"])
+        .ends_with(22)
+        .says(&["checkpoints/docs/0000000000000002", "lost: all files of docs@2"]);
     site.rpo(["restore", "docs", "--to", "checkpoint:docs@2", "--into", "restored"])
         .fails(22, &["checkpoints/docs/0000000000000002", "next: "]);
     site.has_nothing_half_restored("restored");
@@ -82,4 +84,67 @@ fn what_is_damaged_at_home_is_restored_from_the_other_copy() {
     site.rpo(["verify"]).ends_with(22).says(&["copy home: ", "copy far: 1 checkpoint, ", "nothing damaged"]);
     site.ok(["verify", "--copy", "far", "--read-data"]);
     site.restores("latest", &site.tree("docs"), &["--from", "far"]);
+}
+
+#[test]
+fn the_only_pack_that_is_lost_is_said_to_cost_all_files() {
+    let site = Site::protected();
+    let pack = site.objects("home", "packs").swap_remove(0);
+    fs::remove_file(&pack).unwrap();
+    let name = pack.file_name().unwrap().to_str().unwrap();
+
+    let verified = site.rpo(["verify"]).ends_with(22);
+
+    verified.says(&[name, "is not there", "lost: all files of docs@1", "next: ", "rpo checkpoint --full"]);
+    let found = &site.rpo(["verify", "--json"]).ends_with(22).json()["copies"][0];
+    assert_eq!(found["damaged"][0]["checkpoints"][0], "docs@1", "{found:#}");
+    assert_eq!((found["sessions"].as_u64(), found["bills"].as_u64()), (Some(1), Some(1)), "{found:#}");
+}
+
+#[test]
+fn the_newest_manifest_that_is_lost_is_noted_and_another_copy_proves_it() {
+    let manifest = "home/checkpoints/docs/0000000000000002";
+    let (alone, _) = two_checkpoints();
+    fs::remove_file(alone.path(manifest)).unwrap();
+    alone.ok(["verify"]).says(&["1 checkpoint,", "never finished: docs@2", "nothing damaged"]);
+
+    let site = Site::two_copies();
+    site.ok(["checkpoint"]);
+    site.write("docs/late.raw", &noise(3, 500_000));
+    site.ok(["checkpoint"]);
+    fs::remove_file(site.path(manifest)).unwrap();
+
+    site.rpo(["verify"]).ends_with(22).says(&[
+        "checkpoints/docs/0000000000000002: it is not there, and copy far has it",
+        "lost: all files of docs@2",
+        "next: copy far has it: put it back from there, under the same name",
+        "--from far",
+    ]);
+    site.restores("latest", &site.tree("docs"), &["--from", "far"]);
+    fs::copy(site.path("far/checkpoints/docs/0000000000000002"), site.path(manifest)).unwrap();
+    site.ok(["verify", "--read-data"]).says(&["copy home: 2 checkpoints, ", "nothing damaged"]);
+}
+
+#[test]
+fn a_lost_bill_record_or_index_is_named_with_what_it_costs_and_who_has_it() {
+    let site = Site::two_copies();
+    site.ok(["checkpoint"]);
+    for (object, costs) in [
+        ("bills/0000000000000001", "no other copy can follow past it"),
+        ("sessions/docs/0000000000000001", "it says when a checkpoint was begun"),
+        ("indexes/docs/0000000000000001-00000000", "a restore reads what is in the packs themselves"),
+    ] {
+        let at = site.path("home").join(object);
+        fs::rename(&at, site.path("aside")).unwrap();
+        site.rpo(["verify"]).ends_with(22).says(&[
+            object,
+            "not there",
+            "costs no file: ",
+            costs,
+            "next: copy far has it",
+        ]);
+        site.restores_docs_exactly();
+        fs::rename(site.path("aside"), &at).unwrap();
+    }
+    site.ok(["verify"]).says(&["nothing damaged", "1 session, 1 bill, 1 index"]);
 }

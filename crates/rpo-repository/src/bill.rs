@@ -2,10 +2,11 @@
 
 use rpo_core::{RepositoryId, SourceId, Timestamp};
 use rpo_crypto::digest;
-use rpo_crypto::document::{self, Document};
+use rpo_crypto::document;
 use rpo_storage::Key;
 use serde::{Deserialize, Serialize};
 
+use crate::clear::{Clear, Sort};
 use crate::{Receipt, Repository, RepositoryError, layout};
 
 /// The `format` of the document.
@@ -16,6 +17,7 @@ pub const VERSION: u32 = 0;
 pub const OBJECTS_MAX: usize = 65_536;
 
 const SEQUENCE: &str = "bills";
+const SORT: Sort = Sort { format: FORMAT, version: VERSION, role: "bill format", another: "it is no bill" };
 
 /// Objects that a part of a session has stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,31 +109,11 @@ impl StoredBill {
     /// # Errors
     /// `Damaged` names `key`; `TooOld` for a version that is not known here.
     pub fn decode(store: &str, key: &Key, bytes: &[u8]) -> Result<Self, RepositoryError> {
-        let damaged = |why: &str| RepositoryError::Damaged {
-            store: store.to_owned(),
-            key: key.clone(),
-            why: why.to_owned(),
-        };
-        let document_error = |error| RepositoryError::of_document(store, key, error);
-        let document = Document::decode(key.as_str(), bytes).map_err(document_error)?;
-        let head = document.head().map_err(document_error)?;
-        if head.format != FORMAT {
-            return Err(damaged("it is no bill"));
-        }
-        if head.version != VERSION {
-            return Err(RepositoryError::TooOld {
-                store: store.to_owned(),
-                what: key.to_string(),
-                role: "bill format",
-                needed: head.version,
-                found: VERSION,
-            });
-        }
-        let content: Content = document.lenient().map_err(document_error)?;
-        if layout::number_of(key) != Some(content.number) {
-            return Err(damaged("its number is not the one in its name"));
-        }
-        if document.mac().is_some() || content.objects.len() > OBJECTS_MAX {
+        let clear = Clear::decode(&SORT, store, key, bytes)?;
+        let content: Content = clear.fields()?;
+        clear.check_number(content.number)?;
+        let damaged = |why: &str| clear.damaged(why);
+        if clear.has_mac() || content.objects.len() > OBJECTS_MAX {
             return Err(damaged("it has a line, or more objects, than a bill can have"));
         }
         let object = |line: Line| {

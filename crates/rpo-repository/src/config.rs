@@ -7,6 +7,7 @@ use rpo_storage::Key;
 use serde::{Deserialize, Serialize};
 
 use crate::RepositoryError;
+use crate::clear::{Clear, Sort};
 
 /// The `format` of the document.
 pub const FORMAT: &str = "rpo-config";
@@ -16,6 +17,9 @@ pub const VERSION: u32 = 0;
 pub const CAPABLE: Minimum = Minimum { reader: 0, writer: 0, collector: 0 };
 /// The chunk id function: keyed BLAKE3.
 pub const CHUNK_ID: &str = "blake3-keyed";
+
+const SORT: Sort =
+    Sort { format: FORMAT, version: VERSION, role: "config format", another: "it is no config" };
 
 /// Oldest versions that may touch a repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -145,39 +149,19 @@ impl Config {
     /// # Errors
     /// `Damaged` names `key`; `TooOld` says what this rpo lacks.
     pub fn decode(store: &str, key: &Key, bytes: &[u8]) -> Result<Self, RepositoryError> {
-        let damaged = |why: &str| RepositoryError::Damaged {
-            store: store.to_owned(),
-            key: key.clone(),
-            why: why.to_owned(),
-        };
-        let document_error = |error| RepositoryError::of_document(store, key, error);
-        let document = Document::decode(key.as_str(), bytes).map_err(document_error)?;
-        let head = document.head().map_err(document_error)?;
-        if head.format != FORMAT {
-            return Err(damaged("it is no config"));
-        }
-        let too_old = |role, needed, found| RepositoryError::TooOld {
-            store: store.to_owned(),
-            what: key.to_string(),
-            role,
-            needed,
-            found,
-        };
-        if head.version != VERSION {
-            return Err(too_old("config format", head.version, VERSION));
-        }
-        let Versions { minimum } = document.lenient().map_err(document_error)?;
+        let clear = Clear::decode(&SORT, store, key, bytes)?;
+        let Versions { minimum } = clear.fields()?;
         if minimum.reader > CAPABLE.reader {
-            return Err(too_old("reader", minimum.reader, CAPABLE.reader));
+            return Err(clear.too_old("reader", minimum.reader, CAPABLE.reader));
         }
-        let config: Self = document.lenient().map_err(document_error)?;
-        if crate::layout::number_of(key) != Some(config.number) {
-            return Err(damaged("its number is not the one in its name"));
-        }
+        let config: Self = clear.fields()?;
+        clear.check_number(config.number)?;
         if (config.encryption == Encryption::None) != (config.key_generation == 0) {
-            return Err(damaged("`key-generation` does not go with `encryption`"));
+            return Err(clear.damaged("`key-generation` does not go with `encryption`"));
         }
-        document.mac().ok_or_else(|| damaged("it has no HMAC"))?;
+        if !clear.has_mac() {
+            return Err(clear.damaged("it has no HMAC"));
+        }
         Ok(config)
     }
 

@@ -44,6 +44,7 @@
 //! ```
 
 pub mod bill;
+mod clear;
 pub mod config;
 mod error;
 pub mod layout;

@@ -77,6 +77,21 @@ impl Repository {
         open(self.keys(), object_type, key.as_str(), &bytes).map_err(|error| self.crypto(error))
     }
 
+    /// [`get`](Self::get), with the receipt the object has now: to be held against the one it was stored with.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub async fn get_with_receipt(
+        &self,
+        object_type: ObjectType,
+        key: &Key,
+    ) -> Result<(Vec<Bytes>, Receipt), RepositoryError> {
+        let bytes = self.storage().read_all(key, OBJECT_BYTES_MAX).await?;
+        let frames =
+            open(self.keys(), object_type, key.as_str(), &bytes).map_err(|error| self.crypto(error))?;
+        Ok((frames, Receipt { key: key.clone(), len: bytes.len() as u64, sha256: sha256(&bytes) }))
+    }
+
     /// Reads and checks an object's header: what [`get_frame_with`](Self::get_frame_with) needs.
     ///
     /// # Errors

@@ -86,6 +86,7 @@ impl<'a> Walk<'a> {
         self.last = Some(entry.path.clone());
         let before = self.parent_at(&entry.path)?;
         let is_file = entry.kind == EntryKind::File;
+        let change = self.doubted(change, before.as_ref())?;
         match (change, before) {
             (Change::Unchanged, Some(before)) => {
                 self.shared.tally.unchanged(&before);
@@ -104,6 +105,19 @@ impl<'a> Walk<'a> {
             }
             (_, _) => self.stored(StoredEntry { entry, chunks: Vec::new() }),
         }
+    }
+
+    /// A manifest of every entry takes over no content that is gone from the store: the file is read again.
+    fn doubted(&self, change: Change, before: Option<&StoredEntry>) -> Result<Change, CheckpointError> {
+        let Some(before) = before.filter(|_| !self.only_changes && change != Change::Content) else {
+            return Ok(change);
+        };
+        for chunk in before.chunks.iter().filter(|chunk| !chunk.is_zero()) {
+            if !self.shared.known.is_there(&chunk.id)? {
+                return Ok(Change::Content);
+            }
+        }
+        Ok(change)
     }
 
     fn stored(&mut self, stored: StoredEntry) -> Result<(), CheckpointError> {

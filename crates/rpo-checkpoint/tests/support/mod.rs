@@ -55,6 +55,19 @@ impl Site {
         Self { storage, repository, checkpointer, tree: Arc::new(MemoryTree::default()), docs }
     }
 
+    /// The same site, seen by a program that has just begun.
+    pub async fn reopened(&self) -> Self {
+        let secret = Secret::passphrase("correct horse battery staple");
+        let repository = Repository::open(parts(&self.storage), Some(&secret)).await.expect("it opens");
+        Self {
+            storage: self.storage.clone(),
+            checkpointer: Checkpointer::new(repository.clone(), small_options()),
+            repository,
+            tree: Arc::clone(&self.tree),
+            docs: self.docs.clone(),
+        }
+    }
+
     pub fn id(&self, number: u64) -> CheckpointId {
         CheckpointId { source: self.docs.clone(), number }
     }

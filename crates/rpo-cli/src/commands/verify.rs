@@ -2,13 +2,16 @@
 
 use std::path::Path;
 
-use rpo::core::ByteSize;
-use rpo::ops::{self, VerifyRequest};
+use rpo::core::{ByteSize, CheckpointId};
+use rpo::ops::{self, CopyVerdict, Finding, VerifyRequest};
 
 use super::{Named, count, site_read_only, stop_on_signal};
 use crate::arguments::Verify;
 use crate::exit;
 use crate::output::Output;
+
+/// How many checkpoints are named in one line; all are counted.
+const NAMED_MAX: usize = 10;
 
 pub(crate) async fn run(path: &Path, verify: Verify, output: Output) -> anyhow::Result<u8> {
     let named = Named { system: verify.system.as_ref(), copy: verify.copy.as_ref() };
@@ -20,46 +23,136 @@ pub(crate) async fn run(path: &Path, verify: Verify, output: Output) -> anyhow::
     progress.done();
     let outcome = verified?;
     output.result(&outcome, || {
-        let mut lines = Vec::new();
-        for copy in &outcome.copies {
-            match &copy.trouble {
-                Some(trouble) => lines.push(format!("copy {}: {trouble}", copy.copy)),
-                None => lines.push(format!(
-                    "copy {}: {}, {}, {}; {}",
-                    copy.copy,
-                    count(copy.checkpoints, "checkpoint"),
-                    count(copy.packs, "pack"),
-                    if request.read_data {
-                        format!("{} read", ByteSize::new(copy.read_bytes))
-                    } else {
-                        "data not read (--read-data does)".to_owned()
-                    },
-                    match copy.damaged.len() as u64 {
-                        0 => "nothing damaged".to_owned(),
-                        damaged => format!("{} damaged or missing", count(damaged, "object")),
-                    }
-                )),
-            }
-            for damaged in &copy.damaged {
-                let named = format!("{}: ", damaged.object);
-                let what = damaged.what.strip_prefix(&named).unwrap_or(&damaged.what);
-                lines.push(format!("  {named}{what}"));
-                lines.extend(
-                    damaged
-                        .affected
-                        .iter()
-                        .map(|file| format!("    lost: {} of {}", file.path, file.checkpoint)),
-                );
-                let named = damaged.affected.len() as u64;
-                if damaged.affected_count > named {
-                    lines.push(format!("    lost: {} more", damaged.affected_count - named));
-                }
-            }
-        }
-        lines.join("\n")
+        let lines = outcome.copies.iter().flat_map(|copy| of_copy(copy, request.read_data));
+        lines.collect::<Vec<_>>().join("\n")
     })?;
     if !outcome.is_sound() {
         return Ok(exit::DAMAGED);
     }
     Ok(if outcome.copies.iter().any(|copy| copy.trouble.is_some()) { exit::PARTIAL } else { exit::OK })
+}
+
+fn of_copy(copy: &CopyVerdict, read_data: bool) -> Vec<String> {
+    if let Some(trouble) = &copy.trouble {
+        return vec![format!("copy {}: {trouble}", copy.copy)];
+    }
+    let mut lines = vec![format!(
+        "copy {}: {}, {}, {}, {}, {}; {}; {}",
+        copy.copy,
+        count(copy.checkpoints, "checkpoint"),
+        count(copy.packs, "pack"),
+        count(copy.sessions, "session"),
+        count(copy.bills, "bill"),
+        match copy.indexes {
+            1 => "1 index".to_owned(),
+            indexes => format!("{indexes} indexes"),
+        },
+        if read_data {
+            format!("{} read", ByteSize::new(copy.read_bytes))
+        } else {
+            "data not read (--read-data does)".to_owned()
+        },
+        match copy.damaged.len() as u64 {
+            0 => "nothing damaged".to_owned(),
+            damaged => format!("{} damaged or missing", count(damaged, "object")),
+        }
+    )];
+    lines.extend(notes(copy));
+    // What belongs to a checkpoint of which nothing is left can be named only as far as its files are known.
+    let blind = copy.damaged.iter().any(|finding| !finding.damaged.checkpoints.is_empty());
+    lines.extend(copy.damaged.iter().flat_map(|finding| of_object(finding, blind, read_data)));
+    lines
+}
+
+/// What is no damage, and to be known.
+fn notes(copy: &CopyVerdict) -> Vec<String> {
+    let mut notes = Vec::new();
+    if copy.partial > 0 {
+        let partial = count(copy.partial, "checkpoint");
+        notes.push(format!("  note: {partial} partial: something could not be read when they were made"));
+    }
+    if !copy.unfinished.is_empty() {
+        notes.push(format!(
+            "  note: stored and never finished: {}; being made now, killed at the last step, or the manifest was lost",
+            named(&copy.unfinished)
+        ));
+    }
+    if !copy.behind.is_empty() {
+        notes.push(format!("  note: not here yet: {}", named(&copy.behind)));
+    }
+    if copy.unreferenced > 0 {
+        let objects = count(copy.unreferenced, "object");
+        notes.push(format!("  note: {objects} unreferenced: of checkpoints that have no manifest"));
+    }
+    notes
+}
+
+fn named(checkpoints: &[CheckpointId]) -> String {
+    let names: Vec<String> = checkpoints.iter().take(NAMED_MAX).map(ToString::to_string).collect();
+    match checkpoints.len().saturating_sub(NAMED_MAX) {
+        0 => names.join(", "),
+        more => format!("{} and {more} more", names.join(", ")),
+    }
+}
+
+/// An object, what it costs, and what to do.
+fn of_object(finding: &Finding, blind: bool, read_data: bool) -> Vec<String> {
+    let damaged = &finding.damaged;
+    let prefix = format!("{}: ", damaged.object);
+    let mut lines =
+        vec![format!("  {prefix}{}", damaged.what.strip_prefix(&prefix).unwrap_or(&damaged.what))];
+    for checkpoint in damaged.checkpoints.iter().take(NAMED_MAX) {
+        lines.push(format!("    lost: all files of {checkpoint}"));
+    }
+    if damaged.checkpoints.len() > NAMED_MAX {
+        lines.push(format!(
+            "    lost: all files of {} more checkpoints",
+            damaged.checkpoints.len() - NAMED_MAX
+        ));
+    }
+    lines.extend(
+        damaged.affected.iter().map(|file| format!("    lost: {} of {}", file.path, file.checkpoint)),
+    );
+    let more = damaged.affected_count - damaged.affected.len() as u64;
+    if more > 0 {
+        lines.push(format!("    lost: {more} more, {} in all", count(damaged.affected_count, "file")));
+    }
+    let family = damaged.object.split('/').next().unwrap_or_default();
+    if damaged.costs_nothing() {
+        lines.push(format!(
+            "    costs no file: {}",
+            match family {
+                "indexes" => "a restore reads what is in the packs themselves, which takes longer",
+                "bills" => "but no other copy can follow past it",
+                "sessions" => "it says when a checkpoint was begun",
+                _ if blind =>
+                    "none that can still be named; it may have held files of checkpoints that are lost whole",
+                _ => "nothing that can be restored needs it",
+            }
+        ));
+    }
+    lines.push(format!("    next: {}", next(finding, family, read_data)));
+    lines
+}
+
+fn next(finding: &Finding, family: &str, read_data: bool) -> String {
+    let damaged = &finding.damaged;
+    let costly = !damaged.costs_nothing();
+    let again = match family {
+        "packs" | "checkpoints" if costly => {
+            "what still stands at its source is stored again by rpo checkpoint --full"
+        }
+        _ => "",
+    };
+    let first = match finding.sound_in.first() {
+        Some(copy) => {
+            let sound = if read_data { " sound" } else { "" };
+            let until =
+                if costly { format!("; until then restore with --from {copy}") } else { String::new() };
+            format!("copy {copy} has it{sound}: put it back from there, under the same name{until}")
+        }
+        None if damaged.object.ends_with('/') => "put back what else is named here".to_owned(),
+        None => "no other copy that was checked has it".to_owned(),
+    };
+    if again.is_empty() { first } else { format!("{first}; {again}") }
 }
