@@ -121,3 +121,27 @@ fn the_file_may_be_named_from_anywhere_and_its_paths_are_taken_from_where_it_sta
     assert!(status.unwrap().success());
     site.ok(["points", "docs"]).says(&["docs@2"]);
 }
+
+#[test]
+fn a_directory_that_is_not_there_is_a_problem_that_names_its_line() {
+    let site = Site::two_copies();
+    site.reconfigure("path = \"docs\"", "path = \"dosc\"");
+
+    site.rpo(["check"])
+        .ends_with(3)
+        .says(&["problem: system.docs.source.path: ", "dosc cannot be looked at"]);
+    let check = site.rpo(["check", "--json"]).ends_with(3).json();
+    assert_eq!(check["problems"][0]["about"], "system.docs.source.path");
+}
+
+#[test]
+fn a_copy_whose_disk_may_not_be_mounted_is_not_made_on_another() {
+    let site = Site::bare();
+    site.configure(&site::ONE_COPY.replace("FOLDER/home", "FOLDER/mnt/nas/rpo"));
+
+    site.rpo(["init"]).fails(30, &["mnt/nas is not there", "may not be mounted", "mkdir -p"]);
+    assert!(!site.path("mnt").exists());
+
+    std::fs::create_dir_all(site.path("mnt/nas")).unwrap();
+    site.ok(["init"]).says(&["home  created"]);
+}

@@ -61,6 +61,43 @@ fn protect_twice_leaves_the_first_file_alone() {
 }
 
 #[test]
+fn the_same_protect_again_goes_on_where_the_first_one_stopped() {
+    let site = Site::bare();
+    let command = ["protect", "docs", "--to", "home", "--to", "far", "--no-encryption"];
+    site.write("far/probe", b"where objects should go, so home is made and this is not");
+
+    site.rpo(command).fails(1, &["rpo.toml is written", "the same command again"]);
+    std::fs::remove_file(site.path("far/probe")).unwrap();
+
+    site.ok(command).says(&["going on", "docs@1", "copy second: has it"]);
+    site.restores_docs_exactly();
+}
+
+#[test]
+fn a_protect_that_made_nothing_leaves_no_file_behind() {
+    let site = Site::bare();
+    site.rpo(["protect", "docs", "--to", "mnt/nas/rpo", "--no-encryption"])
+        .fails(30, &["may not be mounted", "rpo.toml was not kept"]);
+    assert!(!site.path("rpo.toml").exists());
+    site.ok(["protect", "docs", "--to", "home", "--no-encryption"]).says(&["docs@1"]);
+}
+
+#[test]
+fn protect_promises_what_it_is_told_to_where_a_copy_is_labelled() {
+    let site = Site::bare();
+    let to = ["protect", "docs", "--to", "home", "--to", "far", "--no-encryption", "--rpo", "4m"];
+    site.rpo(to).fails(30, &["nothing can be promised", "--machine or --region"]);
+    site.rpo([&to[..], &["--region", "third=us"]].concat()).ends_with(2).says(&["main, second"]);
+    assert!(!site.path("rpo.toml").exists());
+
+    site.ok([&to[..], &["--region", "second=us"]].concat());
+
+    site.ok(["check"])
+        .says(&["at most the last 4m of changes are lost (checkpoints every 2m), restored from second"]);
+    site.ok(["status", "--exit-code"]).says(&["overall: healthy"]);
+}
+
+#[test]
 fn protect_refuses_what_is_no_directory_before_it_writes_anything() {
     let site = Site::bare();
     let to = ["--to", "home", "--no-encryption"];

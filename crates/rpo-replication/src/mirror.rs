@@ -7,6 +7,7 @@
 //! checkpoint shares with others. Bills of sessions that have not ended wait aside and hold up nobody.
 
 mod queue;
+mod resend;
 mod sessions;
 
 use std::sync::Arc;

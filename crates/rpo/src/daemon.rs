@@ -16,7 +16,8 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Opens the copies and begins. Home must be reachable; a mirror that is not makes its part unknown, not everything.
+    /// Opens the copies and begins. Home must be reachable; a mirror that is not makes its part unknown, not everything,
+    /// and joins once it can be opened.
     ///
     /// # Errors
     /// The configuration contradicts itself, home cannot be opened, or another daemon uses the state directory.
@@ -35,13 +36,15 @@ impl Daemon {
             state_dir: config.daemon.state_dir.clone(),
             sample_every: config.daemon.sample_every.get(),
         };
-        let mut builder = Manager::builder(manager_parts, here, site.specs());
+        let mut builder = Manager::builder(manager_parts, here, site.specs())
+            .configuration(config.identity())
+            .audit_every(config.daemon.audit_every.get());
         for (copy, opened) in site.copies() {
             let Err(error) = opened else { continue };
-            tracing::error!(copy = %copy.name, %error, "this copy cannot be opened: it gets nothing until rpo is started again");
+            tracing::warn!(copy = %copy.name, %error, "this copy cannot be opened: it is tried again until it is back");
             let (role, domain) = site.place(copy);
-            builder =
-                builder.absent(AbsentCopy { name: copy.name.clone(), role, domain, why: error.to_string() });
+            let absent = AbsentCopy { name: copy.name.clone(), role, domain, why: error.to_string() };
+            builder = builder.absent_until(absent, site.reopen(copy));
         }
         for system in &config.systems {
             builder = builder.directory(DirectorySystem {

@@ -126,6 +126,30 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The state directory remembers another repository.
+    #[error(
+        "{path}: this state directory belongs to repository {found}, home is {expected}; next: give each configuration a \
+         state-dir of its own, or remove it if that repository is gone for good"
+    )]
+    StateOfAnother {
+        /// The state directory.
+        path: String,
+        /// Whose it is.
+        found: RepositoryId,
+        /// What home holds.
+        expected: RepositoryId,
+    },
+    /// The directory that a copy's directory is to be made in is not there.
+    #[error(
+        "copy {copy}: {parent} is not there, so nothing was made in it: a disk may not be mounted; next: mount it, or make the \
+         directory if it is meant to be new (mkdir -p {parent})"
+    )]
+    NoParent {
+        /// The copy.
+        copy: CopyName,
+        /// The directory.
+        parent: String,
+    },
     /// Waiting for protection ended without it.
     #[error("not protected: {0}")]
     NotProtected(String),
@@ -148,7 +172,8 @@ impl Error {
             Self::Rules(error) => error.kind(),
             Self::NoSystem { .. } | Self::NoCopy { .. } => ErrorKind::NotFound,
             Self::NoCopies { kind, .. } => *kind,
-            Self::HomeLost { .. } | Self::NotACopy { .. } => ErrorKind::Refused,
+            Self::HomeLost { .. } | Self::NotACopy { .. } | Self::StateOfAnother { .. } => ErrorKind::Refused,
+            Self::NoParent { .. } => ErrorKind::Refused,
             Self::NameTaken { .. } => ErrorKind::Exists,
             Self::Copy { source, .. } => source.kind(),
             Self::CopyUnusable { kind, .. } => *kind,

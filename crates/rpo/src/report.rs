@@ -22,7 +22,16 @@ pub struct StatusReport {
     /// Whether more will follow: false for the last one of a daemon that was stopped, and for one taken without a daemon.
     #[serde(default)]
     pub live: bool,
-    /// The worst of all systems.
+    /// Whether anything was promised about anything.
+    #[serde(default)]
+    pub promised: bool,
+    /// Which configuration it is of: its copies and systems. Absent from a program that was not made from one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub configuration: Option<String>,
+    /// What a reader should know about this report, if anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+    /// The worst of all systems about which something was promised; `pending` if nothing was.
     pub overall: Status,
     /// Each system.
     pub systems: Vec<SystemReport>,
@@ -36,7 +45,10 @@ pub struct SystemReport {
     pub name: SourceId,
     /// What sort of source it is.
     pub kind: String,
-    /// The worst of its domains.
+    /// Whether anything was promised about it.
+    #[serde(default)]
+    pub promised: bool,
+    /// The worst of its domains about which something was promised; `pending` if nothing was.
     pub status: Status,
     /// Where its history stands; none for things without a log.
     pub head: Option<Position>,
@@ -57,7 +69,7 @@ pub struct DomainReport {
     /// What would be lost, with its time.
     #[serde(flatten)]
     pub loss: LossReport,
-    /// How that stands against what was promised; `unknown` also where nothing is promised and nothing known.
+    /// How that stands against what was promised; `pending` while nothing is.
     pub status: Status,
     /// The agreed ceiling, if any.
     pub limit: Option<HumanDuration>,
@@ -79,7 +91,7 @@ pub struct CopyReport {
     pub name: CopyName,
     /// Home or mirror.
     pub role: String,
-    /// `good`, `failing: …`, `fenced`, `paused`, or `unknown`.
+    /// `good`, `damaged: …` (something it had is missing), `failing: …`, `fenced`, `paused`, or `not heard of yet`.
     pub health: String,
     /// Up to where it holds the log.
     pub log: Option<Position>,
@@ -96,8 +108,28 @@ pub struct CopyReport {
 impl StatusReport {
     /// Puts the systems together.
     pub fn new(taken_at: Timestamp, systems: Vec<SystemReport>) -> Self {
-        let overall = worst(systems.iter().map(|system| system.status));
-        Self { schema_version: SCHEMA_VERSION, taken_at, live: false, overall, systems }
+        let mut report = Self {
+            schema_version: SCHEMA_VERSION,
+            taken_at,
+            live: false,
+            promised: false,
+            configuration: None,
+            note: None,
+            overall: unpromised(),
+            systems,
+        };
+        report.sum_up();
+        report
+    }
+
+    /// Works out anew what is said of the whole.
+    pub fn sum_up(&mut self) {
+        for system in &mut self.systems {
+            system.sum_up();
+        }
+        self.promised = self.systems.iter().any(|system| system.promised);
+        let promised = self.systems.iter().filter(|system| system.promised);
+        self.overall = worst(promised.map(|system| system.status));
     }
 
     /// The same report read at `now`: windows and evidence have aged since it was taken, and what was judged by them too.
@@ -107,10 +139,7 @@ impl StatusReport {
         for domain in self.systems.iter_mut().flat_map(|system| &mut system.domains) {
             domain.age(later);
         }
-        for system in &mut self.systems {
-            system.status = worst(system.domains.iter().map(|domain| domain.status));
-        }
-        self.overall = worst(self.systems.iter().map(|system| system.status));
+        self.sum_up();
         self
     }
 }
@@ -140,9 +169,14 @@ impl DomainReport {
     }
 }
 
-/// The worst of several; healthy if there are none.
-pub(crate) fn worst(statuses: impl Iterator<Item = Status>) -> Status {
-    statuses.max_by_key(|status| status.rank()).unwrap_or(Status::Healthy)
+/// The worst of several; without any, nothing was promised.
+fn worst(statuses: impl Iterator<Item = Status>) -> Status {
+    statuses.max_by_key(|status| status.rank()).unwrap_or(unpromised())
+}
+
+/// How stands what nothing was promised about: it is neither kept nor broken.
+pub(crate) const fn unpromised() -> Status {
+    Status::Pending
 }
 
 impl fmt::Display for DomainReport {
@@ -157,8 +191,39 @@ impl fmt::Display for DomainReport {
 }
 
 impl SystemReport {
+    pub(crate) fn new(
+        name: SourceId,
+        kind: String,
+        domains: Vec<DomainReport>,
+        copies: Vec<CopyReport>,
+    ) -> Self {
+        let (promised, status) = (false, unpromised());
+        let (head, checkpoint, trouble) = (None, None, None);
+        let mut report = Self { name, kind, promised, status, head, checkpoint, domains, copies, trouble };
+        report.sum_up();
+        report
+    }
+
+    fn sum_up(&mut self) {
+        let promised = || self.domains.iter().filter(|domain| domain.limit.is_some());
+        (self.promised, self.status) =
+            (promised().next().is_some(), worst(promised().map(|domain| domain.status)));
+    }
+
     /// The report of that domain.
     pub fn domain(&self, domain: Domain) -> Option<&DomainReport> {
         self.domains.iter().find(|report| report.loss.domain == domain)
+    }
+}
+
+impl CopyReport {
+    /// What a person has to do about a home that has lost something: nothing mends it by itself.
+    pub(crate) fn home_damage(&self) -> Option<String> {
+        let damage = self.health.strip_prefix("damaged: ")?;
+        Some(format!(
+            "copy {}, which is home, is damaged: {damage}; next: rpo verify names what that costs; put the objects back from a \
+             copy that has them, or let such a copy be home and give this one a new place, then rpo init",
+            self.name
+        ))
     }
 }

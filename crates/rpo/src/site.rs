@@ -1,22 +1,24 @@
 //! A configuration with its copies opened: what every command and the daemon work on.
 
+mod create;
+
 use std::sync::Arc;
 
 use rpo_checkpoint::{CheckpointOptions, Checkpointer};
 use rpo_core::error::Problems;
 use rpo_core::objective::Domain;
 use rpo_core::ports::Source;
-use rpo_core::{Clock, CopyName, Disk, Entropy, ErrorKind, RepositoryId, SourceId};
+use rpo_core::{Clock, CopyName, Disk, Entropy, ErrorKind, SourceId};
 use rpo_crypto::Secret;
 use rpo_replication::{CopyDomain, CopySpec, Role};
-use rpo_repository::{InitOptions, Repository, RepositoryParts};
+use rpo_repository::{Repository, RepositoryParts};
 use rpo_source_dir::{DirectoryOptions, DirectorySource};
 use rpo_storage::{Registry, RetryConfig, RetryStorage, Storage};
-use serde::Serialize;
 
 use crate::Error;
 use crate::config::{Config, CopyConfig, SourceConfig, SystemConfig};
-use crate::report::SCHEMA_VERSION;
+
+pub use create::Created;
 
 /// What is given in from outside.
 #[derive(Debug, Clone)]
@@ -93,75 +95,12 @@ impl SiteParts {
 pub struct Site {
     config: Config,
     parts: SiteParts,
+    /// What opened the copies: those that were absent are opened with it later.
+    secret: Arc<Option<Secret>>,
     copies: Vec<(CopyConfig, Result<Repository, Arc<Error>>)>,
 }
 
-/// What `init` did.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Created {
-    /// Version of this shape.
-    pub schema_version: u32,
-    /// The repository's identity: the same in all copies.
-    pub repository: RepositoryId,
-    /// Copies that were created now.
-    pub created: Vec<CopyName>,
-    /// Copies that were there already.
-    pub present: Vec<CopyName>,
-}
-
 impl Site {
-    /// Creates the repository in every copy that lacks it: home first, the others as copies of it.
-    ///
-    /// # Errors
-    /// Whatever stopped it; running it again goes on where it was.
-    pub async fn create(config: &Config, parts: &SiteParts) -> Result<Created, Error> {
-        config.validate()?;
-        parts.check_schemes(config)?;
-        let secret = config.new_secret()?;
-        let home_config = config.home().ok_or_else(none_is_home)?;
-        // All are looked at before the first is made: a home that is gone while its copies live is no new beginning.
-        let mut absent = Vec::new();
-        let mut found = Vec::new();
-        for copy in &config.copies {
-            let in_copy = |source: Error| Error::Copy { copy: copy.name.clone(), source: Box::new(source) };
-            let copy_parts = parts.repository_parts(&copy.url).map_err(in_copy)?;
-            match Repository::open(copy_parts.clone(), secret.as_ref()).await {
-                Ok(repository) => found.push((copy, repository)),
-                Err(error) if error.kind() == ErrorKind::NotFound => absent.push((copy, copy_parts)),
-                Err(error) => return Err(in_copy(error.into())),
-            }
-        }
-        let (mut created, mut present) = (Vec::new(), Vec::new());
-        let home = match found.iter().find(|(copy, _)| copy.name == home_config.name) {
-            Some((_, home)) => home.clone(),
-            None => {
-                if let Some((holder, repository)) = found.first() {
-                    let (home, holder) = (home_config.name.clone(), holder.name.clone());
-                    return Err(Error::HomeLost { home, holder, repository: repository.id() });
-                }
-                let at = absent.iter().position(|(copy, _)| copy.name == home_config.name);
-                let (copy, home_parts) = absent.remove(at.ok_or_else(none_is_home)?);
-                created.push(copy.name.clone());
-                let made = Repository::init(home_parts, options(secret)).await;
-                made.map_err(|e| Error::Copy { copy: copy.name.clone(), source: Box::new(e.into()) })?
-            }
-        };
-        for (copy, repository) in found {
-            if repository.id() != home.id() {
-                let (found, expected) = (repository.id(), home.id());
-                return Err(Error::NotACopy { copy: copy.name.clone(), found, expected });
-            }
-            present.push(copy.name.clone());
-        }
-        for (copy, copy_parts) in absent {
-            let made = Repository::init_copy(copy_parts, &home).await;
-            made.map_err(|e| Error::Copy { copy: copy.name.clone(), source: Box::new(e.into()) })?;
-            created.push(copy.name.clone());
-        }
-        Ok(Created { schema_version: SCHEMA_VERSION, repository: home.id(), created, present })
-    }
-
     /// Opens every copy. One that cannot be opened is remembered with its error: a restore needs only one.
     ///
     /// # Errors
@@ -179,18 +118,27 @@ impl Site {
     }
 
     async fn open_as(config: Config, parts: SiteParts, writes: bool) -> Result<Self, Error> {
-        let secret = config.secret()?;
+        let secret = Arc::new(config.secret()?);
         let mut copies = Vec::new();
         for copy in &config.copies {
-            let opened = open_copy(copy, &parts, secret.as_ref(), writes).await;
+            let opened = open_copy(copy, &parts, secret.as_ref().as_ref(), writes).await;
             copies.push((copy.clone(), opened.map_err(Arc::new)));
         }
-        let site = Self { config, parts, copies };
+        let site = Self { config, parts, secret, copies };
         if site.copies.iter().any(|(_, opened)| opened.is_ok()) {
             return Ok(site);
         }
         let failed = site.copies.into_iter().filter_map(|(copy, opened)| Some((copy.name, opened.err()?)));
         Err(none_of(failed.collect()))
+    }
+
+    /// Tries, each time it is called, to open a copy that could not be opened.
+    pub(crate) fn reopen(&self, copy: &CopyConfig) -> crate::manager::Reopen {
+        let (copy, parts, secret) = (copy.clone(), self.parts.clone(), self.secret.clone());
+        Box::new(move || {
+            let (copy, parts, secret) = (copy.clone(), parts.clone(), secret.clone());
+            Box::pin(async move { open_copy(&copy, &parts, secret.as_ref().as_ref(), true).await })
+        })
     }
 
     /// The configuration.
@@ -359,13 +307,6 @@ impl Site {
 fn entry_path(path: &std::path::Path) -> Option<rpo_core::ports::EntryPath> {
     use std::os::unix::ffi::OsStrExt as _;
     rpo_core::ports::EntryPath::new(path.as_os_str().as_bytes()).ok()
-}
-
-fn options(secret: Option<Secret>) -> InitOptions {
-    match secret {
-        Some(secret) => InitOptions::encrypted(secret),
-        None => InitOptions::unencrypted(),
-    }
 }
 
 async fn open_copy(

@@ -17,6 +17,8 @@ struct Checked {
     schema_version: u32,
     promises: Vec<Promise>,
     warnings: Vec<Warning>,
+    /// What is wrong on this machine now.
+    problems: Vec<Warning>,
     copies: Vec<CopyChecked>,
 }
 
@@ -34,6 +36,7 @@ pub(crate) async fn run(path: &Path, check: &Check, output: Output) -> anyhow::R
         schema_version: rpo::SCHEMA_VERSION,
         promises: config.promises(),
         warnings: config.warnings(),
+        problems: config.look(),
         copies: Vec::new(),
     };
     if check.open {
@@ -51,7 +54,8 @@ pub(crate) async fn run(path: &Path, check: &Check, output: Output) -> anyhow::R
     if !check.open {
         output.next("rpo check --open, to try every copy; rpo run, to keep these promises");
     }
-    Ok(if checked.copies.iter().any(|copy| copy.trouble.is_some()) { exit::PARTIAL } else { exit::OK })
+    let trouble = !checked.problems.is_empty() || checked.copies.iter().any(|copy| copy.trouble.is_some());
+    Ok(if trouble { exit::PARTIAL } else { exit::OK })
 }
 
 fn text(checked: &Checked) -> String {
@@ -68,6 +72,7 @@ fn text(checked: &Checked) -> String {
         lines.push("nothing is protected: the file has no [[system]]".to_owned());
     }
     lines.extend(checked.warnings.iter().map(|warning| format!("warning: {warning}")));
+    lines.extend(checked.problems.iter().map(|problem| format!("problem: {problem}")));
     for copy in &checked.copies {
         lines.push(match &copy.trouble {
             Some(trouble) => format!("copy {}: {trouble}", copy.name),

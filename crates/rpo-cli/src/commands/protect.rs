@@ -2,16 +2,18 @@
 
 use std::path::Path;
 
-use anyhow::Context as _;
+use rpo::SiteParts;
 use rpo::config::{Config, SourceConfig, template};
-use rpo::core::SourceId;
-use rpo::{Site, SiteParts};
+use rpo::core::{HumanDuration, SourceId};
 
-use super::init::{absolute, copies, repository, write_new};
+use super::init::{absolute, copies, create, repository, write_new};
 use super::{Refused, checkpoint};
 use crate::arguments::{Checkpoint, Protect};
 use crate::exit;
 use crate::output::Output;
+
+/// Time between two checkpoints where nothing asks for less.
+const EVERY: HumanDuration = HumanDuration::from_secs(300);
 
 pub(crate) async fn run(path: &Path, protect: Protect, output: Output) -> anyhow::Result<u8> {
     let directory = absolute(&protect.directory);
@@ -31,19 +33,24 @@ pub(crate) async fn run(path: &Path, protect: Protect, output: Output) -> anyhow
     };
     let source =
         SourceConfig::Directory { path: directory, exclude: protect.exclude, one_file_system: false };
-    let wanted = rpo::config::Protect { name: name.clone(), source, every: protect.every };
-    let text = template(&repository(&protect.secret), &copies(&protect.to)?, Some(&wanted));
+    let copies = copies(&protect.to, &protect.labels)?;
+    let half = protect.rpo.map_or(EVERY, |rpo| HumanDuration::from(rpo.get() / 2).min(EVERY));
+    let every = protect.every.unwrap_or(half);
+    let wanted = rpo::config::Protect { name: name.clone(), source, every, rpo: protect.rpo };
+    let text = template(&repository(&protect.secret), &copies, Some(&wanted));
     // A configuration that cannot work is refused before anything is written.
     let checked = Config::parse(&text, path)?;
     checked.validate().map_err(rpo::Error::from)?;
+    if protect.rpo.is_some() && checked.systems.iter().all(|system| system.objective.is_none()) {
+        let text = "nothing can be promised: every copy is lost together with this machine; next: keep a copy elsewhere, or \
+                    label one that is with --machine or --region";
+        return Err(Refused::new(exit::REFUSED, text));
+    }
     SiteParts::os().check_schemes(&checked)?;
     checked.new_secret()?;
-    write_new(path, &text)?;
-    output.say(format!("wrote {}", path.display()));
+    let wrote = write_new(path, &text, output)?;
     let config = Config::load(path)?;
-    Site::create(&config, &SiteParts::os()).await.with_context(|| {
-        format!("{} is written, the repository is not complete; next: mend it, then rpo init", path.display())
-    })?;
+    create(path, &config, wrote).await?;
     let code = checkpoint::run(path, &Checkpoint { system: Some(name), full: false }, output).await?;
     if config.repository.encryption.is_none() {
         output.say("keep the passphrase or key: without it nothing can be restored");

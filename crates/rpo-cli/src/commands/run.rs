@@ -54,8 +54,15 @@ fn told(event: &Event) -> String {
             )
         }
         EventKind::BackupFailed { checkpoint, reason } => format!("{checkpoint}: {reason}"),
-        EventKind::RegionFailed { copy, reason } => format!("copy {copy}: {reason}"),
-        EventKind::RpoWarning { measured } | EventKind::RpoViolation { measured } => {
+        EventKind::RegionFailed { copy, reason }
+        | EventKind::ReplicationValidationFailed { copy, reason } => format!("copy {copy}: {reason}"),
+        EventKind::ReplicationStarted { copy } => format!("copy {copy} is being brought up to date"),
+        EventKind::StatusChanged { domain, from, to } => {
+            format!("if this {domain} were lost: {from}, now {to}")
+        }
+        EventKind::RpoWarning { measured }
+        | EventKind::RpoCritical { measured }
+        | EventKind::RpoViolation { measured } => {
             let window = measured.window.map_or_else(|| "unknown".to_owned(), super::status::short);
             format!("if this {} were lost: {window}, promised {}", measured.domain, measured.limit)
         }

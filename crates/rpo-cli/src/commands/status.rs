@@ -5,7 +5,7 @@ use std::path::Path;
 use rpo::config::Config;
 use rpo::core::window::Window;
 use rpo::core::{ByteSize, HumanDuration};
-use rpo::report::{StatusReport, SystemReport};
+use rpo::report::{DomainReport, StatusReport, SystemReport};
 use rpo::{SiteParts, ops};
 
 use super::Refused;
@@ -21,11 +21,11 @@ pub(crate) async fn run(path: &Path, status: &Status, output: Output) -> anyhow:
     let mut report = ops::status(&config, &SiteParts::os()).await?;
     if let Some(system) = &status.system {
         report.systems.retain(|found| found.name == *system);
-        let found = report.systems.first().map(|found| found.status);
-        report.overall = found.ok_or_else(|| {
+        if report.systems.is_empty() {
             let text = format!("the daemon's report does not know `{system}` yet; next: start rpo run again");
-            Refused::new(exit::NOT_FOUND, text)
-        })?;
+            return Err(Refused::new(exit::NOT_FOUND, text));
+        }
+        report.sum_up();
     }
     output.result(&report, || text(&report))?;
     Ok(if status.exit_code { exit::of_status(report.overall) } else { exit::OK })
@@ -36,18 +36,11 @@ pub(crate) fn text(report: &StatusReport) -> String {
     if report.systems.is_empty() {
         return "nothing is protected: the file has no [[system]]".to_owned();
     }
-    let promised =
-        report.systems.iter().flat_map(|system| &system.domains).any(|domain| domain.limit.is_some());
-    let overall = if promised { report.overall.to_string() } else { "nothing promised".to_owned() };
+    let overall = if report.promised { report.overall.to_string() } else { "nothing promised".to_owned() };
     let mut text = format!("{}   overall: {overall}\n", report.taken_at);
     let mut rows = Vec::new();
     for system in &report.systems {
         for (number, domain) in system.domains.iter().enumerate() {
-            let risk = match (domain.loss.commits_at_risk, domain.loss.bytes_at_risk) {
-                (Some(commits), Some(bytes)) => format!("{commits} commits, {}", ByteSize::new(bytes)),
-                (None, Some(bytes)) if bytes > 0 => ByteSize::new(bytes).to_string(),
-                _ => "-".to_owned(),
-            };
             rows.push(vec![
                 if number == 0 { system.name.to_string() } else { String::new() },
                 domain.loss.domain.to_string(),
@@ -57,7 +50,7 @@ pub(crate) fn text(report: &StatusReport) -> String {
                     window(&domain.loss.window)
                 },
                 domain.limit.map_or_else(|| "-".to_owned(), |limit| limit.to_string()),
-                risk,
+                risk(domain),
                 domain.limit.map_or_else(|| "-".to_owned(), |_| domain.status.to_string()),
                 evidence(domain.loss.evidence_age),
                 if domain.declared { "declared".to_owned() } else { String::new() },
@@ -69,7 +62,25 @@ pub(crate) fn text(report: &StatusReport) -> String {
     for system in &report.systems {
         text += &details(system);
     }
+    if let Some(note) = &report.note {
+        text += &format!("\n{}", crate::text::line(note));
+    }
     text
+}
+
+/// How much is at risk beside the time: counted where it is known, everything where nothing is protected.
+fn risk(domain: &DomainReport) -> String {
+    let nothing_protected = domain.by.is_empty() && domain.protected.is_none();
+    match (domain.loss.commits_at_risk, domain.loss.bytes_at_risk) {
+        (Some(commits), Some(bytes)) => format!("{commits} commits, {}", ByteSize::new(bytes)),
+        (None, Some(bytes)) if nothing_protected && !domain.survivors.is_empty() => {
+            format!("up to {}", ByteSize::new(bytes))
+        }
+        (None, Some(bytes)) if bytes > 0 => ByteSize::new(bytes).to_string(),
+        _ if domain.survivors.is_empty() => "everything".to_owned(),
+        _ if nothing_protected => "unknown".to_owned(),
+        _ => "what changed".to_owned(), // since the scan; nobody has looked how much that is
+    }
 }
 
 fn evidence(age: Option<HumanDuration>) -> String {
@@ -103,7 +114,7 @@ fn details(system: &SystemReport) -> String {
         text += &format!("\n  copy {} ({}): {held}, {}", copy.name, copy.role, copy.health);
     }
     if let Some(trouble) = &system.trouble {
-        text += &format!("\n  trouble: {trouble}");
+        text += &format!("\n  trouble: {}", crate::text::line(trouble));
     }
     text
 }

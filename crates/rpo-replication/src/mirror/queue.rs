@@ -7,6 +7,7 @@ use rpo_repository::{Bill, layout};
 use rpo_storage::{Key, ListRequest};
 
 use super::place;
+use super::resend::send_again;
 use super::sessions::Sessions;
 use crate::ReplicationError;
 use crate::copies::{CopySpec, ObjectCursor, Seen};
@@ -66,6 +67,17 @@ impl Queue {
             }
             self.newest = number;
         }
+    }
+
+    /// Sends bills again that were believed to be here and are not. Returns how many.
+    pub(super) async fn recheck(&self, home: &CopySpec, mirror: &CopySpec) -> Result<u64, ReplicationError> {
+        let listed = listed_numbers(mirror, "bills/").await?;
+        let believed = (1..=self.newest).filter(|number| !self.waiting.contains_key(number));
+        let mut gone = 0;
+        for number in believed.filter(|number| !listed.contains(number)) {
+            gone += u64::from(send_again(home, mirror, layout::bill(number)).await?);
+        }
+        Ok(gone)
     }
 
     pub(super) fn newest(&self) -> u64 {

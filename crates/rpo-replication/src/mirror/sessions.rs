@@ -8,6 +8,7 @@ use rpo_repository::layout;
 use rpo_storage::Key;
 
 use super::queue::listed_numbers;
+use super::resend::send_again;
 use super::{is_manifest, place};
 use crate::ReplicationError;
 use crate::copies::CopySpec;
@@ -121,6 +122,36 @@ impl Sessions {
         Ok(published)
     }
 
+    /// Compares what was believed to be here with what is: records of sessions are sent again, ends that are gone are
+    /// forgotten, so that the next step sends them. Returns how many were gone.
+    pub(super) async fn recheck(
+        &mut self,
+        home: &CopySpec,
+        mirror: &CopySpec,
+    ) -> Result<u64, ReplicationError> {
+        let mut gone = 0;
+        for (source, followed) in &mut self.sources {
+            let begun = listed_numbers(mirror, &format!("sessions/{source}/")).await?;
+            for number in (1..followed.next).filter(|number| !begun.contains(number)) {
+                gone += u64::from(send_again(home, mirror, layout::session(source, number)).await?);
+            }
+            let ended = listed_numbers(mirror, &format!("checkpoints/{source}/")).await?;
+            let unlisted: Vec<u64> = followed.published.difference(&ended).copied().collect();
+            for number in unlisted {
+                if mirror.length(&layout::checkpoint(source, number)).await?.is_some() {
+                    continue; // a listing is a hint
+                }
+                gone += 1;
+                followed.published.remove(&number);
+                followed.open.insert(number);
+                if followed.newest == Some(number) {
+                    followed.newest = newest_manifest(mirror, source, &followed.published).await?;
+                }
+            }
+        }
+        Ok(gone)
+    }
+
     pub(super) fn is_published(&self, source: &SourceId, number: u64) -> bool {
         self.sources.get(source).is_some_and(|followed| followed.published.contains(&number))
     }
@@ -150,19 +181,27 @@ impl Followed {
             next += 1;
         }
         let open = (1..next).filter(|number| !published.contains(number)).collect();
-        let mut newest = None;
-        for number in published.iter().rev() {
-            let key = layout::checkpoint(source, *number);
-            let header = 0..rpo_crypto::envelope::HEADER_BYTES as u64;
-            let bytes =
-                mirror.repository.storage().read(&key, header).await.map_err(|error| mirror.fault(error))?;
-            if is_manifest(&key, &bytes) {
-                newest = Some(*number);
-                break;
-            }
-        }
+        let newest = newest_manifest(mirror, source, &published).await?;
         Ok(Self { next, open, published, newest })
     }
+}
+
+/// The newest of these ends that is a manifest.
+async fn newest_manifest(
+    mirror: &CopySpec,
+    source: &SourceId,
+    published: &BTreeSet<u64>,
+) -> Result<Option<u64>, ReplicationError> {
+    for number in published.iter().rev() {
+        let key = layout::checkpoint(source, *number);
+        let header = 0..rpo_crypto::envelope::HEADER_BYTES as u64;
+        let bytes =
+            mirror.repository.storage().read(&key, header).await.map_err(|error| mirror.fault(error))?;
+        if is_manifest(&key, &bytes) {
+            return Ok(Some(*number));
+        }
+    }
+    Ok(None)
 }
 
 /// Copies that went separate ways show it at their newest ends; one that home has expired tells nothing.

@@ -219,3 +219,30 @@ async fn copies_of_different_repositories_do_not_mirror_each_other() {
     assert_eq!(error.kind(), ErrorKind::Invalid);
     assert!(error.to_string().contains("two copies of one repository"), "{error}");
 }
+
+#[tokio::test]
+async fn what_a_mirror_has_lost_is_sent_again() {
+    let site = Site::new(&["eu", "us"], "none").await;
+    let mut mirror = mirror(&site);
+    let session = begin(&site).await;
+    let receipt = pack(&site, "one").await;
+    bill(&site, &session, vec![receipt.clone()]).await;
+    session.commit(&[b"manifest"]).await.unwrap();
+    let newest = checkpoint(&site, "two").await;
+    mirror.step().await.unwrap();
+    for prefix in ["sessions/", "bills/", "checkpoints/"] {
+        let keys = site.stores[1].keys(prefix).await;
+        site.stores[1].remove(keys.last().unwrap()).await;
+    }
+    site.stores[1].remove(receipt.key.as_str()).await;
+    assert_eq!(mirror.step().await.unwrap().objects, 0, "a step alone asks for nothing twice");
+
+    assert_eq!(mirror.recheck().await.unwrap(), 3);
+    assert_eq!(mirror.cursor().newest, [(docs(), 1)], "what is gone is not claimed");
+    assert_eq!(mirror.resend(std::slice::from_ref(&receipt)).await.unwrap(), 1);
+    let step = mirror.step().await.unwrap();
+
+    assert_eq!(step.cursor.newest, [(docs(), newest)]);
+    same_objects(&site).await;
+    assert_eq!((mirror.recheck().await.unwrap(), mirror.resend(&[receipt]).await.unwrap()), (0, 0));
+}

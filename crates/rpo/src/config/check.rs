@@ -11,6 +11,9 @@ use serde::Serialize;
 
 use super::{Config, Role, SourceConfig, SystemConfig};
 
+/// Shortest time between two scans of a directory.
+const EVERY_MIN: HumanDuration = HumanDuration::from_secs(1);
+
 /// Something that is allowed and should be known.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Warning {
@@ -47,6 +50,13 @@ impl Config {
             "daemon.sample-every",
             sample,
             "at least 10ms: sampling more often costs more than it tells",
+        );
+        let audit = self.daemon.audit_every;
+        problems.require(
+            audit.get().as_secs() >= 1,
+            "daemon.audit-every",
+            audit,
+            "at least 1s: each look lists every pack of every copy",
         );
         problems.finish()
     }
@@ -86,8 +96,8 @@ impl Config {
             problems.require(urls.insert(url), &format!("{field}.url"), &copy.url, rule);
             let rule = "nothing is kept in memory once the program ends: name a place that lasts";
             problems.require(!copy.url.starts_with("memory:"), &format!("{field}.url"), &copy.url, rule);
-            let rule = "a URL such as file:///srv/rpo or s3://bucket/prefix?region=eu-west-1";
-            problems.require(copy.url.contains("://"), &format!("{field}.url"), &copy.url, rule);
+            let wrong = wrong_url(&copy.url);
+            problems.require(wrong.is_none(), &format!("{field}.url"), &copy.url, wrong.unwrap_or(""));
         }
     }
 
@@ -111,7 +121,7 @@ impl Config {
         }
         if let Some(every) = system.checkpoint.every {
             let field = format!("{field}.checkpoint.every");
-            problems.require(every > HumanDuration::ZERO, &field, every, "longer than nothing");
+            problems.require(every >= EVERY_MIN, &field, every, "at least 1s: each one scans the directory");
         }
         let Some(objective) = &system.objective else { return };
         let field = format!("{field}.objective");
@@ -123,6 +133,11 @@ impl Config {
             "a directory is looked at now and then, so its changes cannot be held until they are safe: level zero needs a \
              source that acknowledges, such as a program that embeds the log",
         );
+        if let Some(most) = objective.tightest().filter(|most| !most.is_zero() && *most < 2 * EVERY_MIN.get())
+        {
+            let rule = "at least 2s: a directory is scanned at most once a second, and the window reaches back two scans";
+            problems.require(false, &format!("{field}.rpo"), HumanDuration::from(most), rule);
+        }
         for (domain, limit) in objective.limits().filter(|(_, limit)| !limit.is_zero()) {
             self.check_limit(system, domain, limit.most, &format!("{field}.rpo.{domain}"), problems);
         }
@@ -156,6 +171,21 @@ impl Config {
         problems.require(survivors > 0, field, most, rule);
     }
 
+    /// What this machine shows when it is looked at: directories that should be protected and are not there.
+    pub fn look(&self) -> Vec<Warning> {
+        let missing = |system: &SystemConfig| {
+            let SourceConfig::Directory { path, .. } = &system.source;
+            let wrong = match std::fs::metadata(path) {
+                Ok(found) if found.is_dir() => return None,
+                Ok(_) => "is not a directory".to_owned(),
+                Err(error) => format!("cannot be looked at: {error}"),
+            };
+            let text = format!("{} {wrong}: every checkpoint of it will fail", path.display());
+            Some(Warning { about: format!("system.{}.source.path", system.name), text })
+        };
+        self.systems.iter().filter_map(missing).collect()
+    }
+
     /// What is allowed and should be known: independence that is only declared, nothing promised, plain text.
     pub fn warnings(&self) -> Vec<Warning> {
         let mut warnings = Vec::new();
@@ -178,5 +208,25 @@ impl Config {
             }
         }
         warnings
+    }
+}
+
+/// What is wrong with the URL of a copy, whatever its scheme; none if nothing is.
+fn wrong_url(url: &str) -> Option<&'static str> {
+    let parsed = match url::Url::parse(url) {
+        Ok(parsed) if url.contains("://") => parsed,
+        _ => return Some("a URL such as file:///srv/rpo or s3://bucket/prefix?region=eu-west-1"),
+    };
+    let has_host = parsed.host_str().is_some_and(|host| !host.is_empty());
+    match parsed.scheme() {
+        "file" if has_host || parsed.to_file_path().is_err() => {
+            Some("a directory is named by an absolute path, with three slashes: file:///srv/rpo")
+        }
+        "file" if parsed.path() == "/" => {
+            Some("the root of a file system is no place for a copy: name a directory")
+        }
+        "file" | "memory" => None,
+        _ if !has_host => Some("the bucket is missing: s3://bucket/prefix?region=eu-west-1"),
+        _ => None,
     }
 }

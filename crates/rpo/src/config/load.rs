@@ -12,7 +12,7 @@ use super::{Config, nearest};
 #[non_exhaustive]
 pub enum ConfigFileError {
     /// The file cannot be read.
-    #[error("{}: cannot be read: {source}; next: {}", .path.display(), next(.source))]
+    #[error("{}: cannot be read: {source}; next: {}", .path.display(), next(.path, .source))]
     Read {
         /// The file.
         path: PathBuf,
@@ -51,7 +51,10 @@ impl ConfigFileError {
     /// What to do about it.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => ErrorKind::NotFound,
+            Self::Read { source, .. } => match ErrorKind::of_io(source) {
+                kind @ (ErrorKind::NotFound | ErrorKind::Permission) => kind,
+                _ => ErrorKind::Invalid,
+            },
             Self::Secret { .. } => ErrorKind::Key,
             _ => ErrorKind::Invalid,
         }
@@ -104,13 +107,36 @@ impl Config {
 }
 
 /// What helps against a file that cannot be read.
-fn next(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::NotFound => {
-            "rpo protect DIR --to URL writes one, rpo init --to URL an empty one; or name yours with --config"
-        }
+fn next(path: &Path, error: &io::Error) -> String {
+    let text = match error.kind() {
+        io::ErrorKind::NotFound => match remains(path) {
+            Some(remains) => {
+                return format!(
+                    "{} is here, so there was such a file: bring it back, or write it anew with the same copies and names \
+                     of systems; rpo init then finds the repository that is there and makes none",
+                    remains.display()
+                );
+            }
+            None => {
+                "rpo protect DIR --to URL writes one, rpo init --to URL an empty one; or name yours with --config"
+            }
+        },
         _ => "make it readable, or name another with --config",
+    };
+    text.to_owned()
+}
+
+/// What is left beside a file that is gone: its state directory, or a repository.
+fn remains(path: &Path) -> Option<PathBuf> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let state = folder.join(super::DaemonConfig::default().state_dir);
+    if state.is_dir() {
+        return Some(state);
     }
+    let first_config = rpo_repository::layout::config(1);
+    let mut beside: Vec<_> = std::fs::read_dir(folder).ok()?.filter_map(|e| Some(e.ok()?.path())).collect();
+    beside.sort();
+    beside.into_iter().find(|place| place.join(first_config.as_str()).is_file())
 }
 
 /// Adds the nearest known name to serde's "unknown field `x`, expected one of `a`, `b`".

@@ -82,6 +82,8 @@ pub struct DaemonConfig {
     pub region: String,
     /// How often positions are compared and judged.
     pub sample_every: HumanDuration,
+    /// How often each copy is looked through for every object it claims to have. Costs a listing of its packs.
+    pub audit_every: HumanDuration,
 }
 
 impl Default for DaemonConfig {
@@ -91,6 +93,7 @@ impl Default for DaemonConfig {
             machine: "this-machine".into(),
             region: "here".into(),
             sample_every: HumanDuration::from_secs(5),
+            audit_every: HumanDuration::from_secs(15 * 60),
         }
     }
 }
@@ -214,6 +217,16 @@ impl SystemConfig {
 }
 
 impl Config {
+    /// Tells configurations with different copies or systems apart: a short digest of their names and places. What is
+    /// promised about them is not in it.
+    pub fn identity(&self) -> String {
+        let copies: Vec<_> = self.copies.iter().map(|copy| (&copy.name, &copy.url)).collect();
+        let systems: Vec<_> = self.systems.iter().map(|system| (&system.name, &system.source)).collect();
+        let text = format!("{copies:?} {systems:?}");
+        let digest = rpo_crypto::sha256(text.as_bytes());
+        digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    }
+
     /// The copy that checkpoints are created in.
     pub fn home(&self) -> Option<&CopyConfig> {
         self.copies.iter().find(|c| c.role == Some(Role::Home)).or_else(|| {

@@ -16,6 +16,8 @@ pub struct Protect {
     pub source: SourceConfig,
     /// How often to take a checkpoint.
     pub every: HumanDuration,
+    /// How much may be lost at most. Default: twice the interval.
+    pub rpo: Option<HumanDuration>,
 }
 
 /// The text of a configuration file. Promises what the interval can keep, in the domains that a copy survives.
@@ -74,7 +76,7 @@ fn system(copies: &[CopyConfig], protect: &Protect) -> [(&'static str, Option<St
     }
     source.push_str(" }");
     let all = Config { copies: copies.to_vec(), ..Config::default() };
-    let ceiling = HumanDuration::from(protect.every.get() * 2);
+    let ceiling = protect.rpo.unwrap_or_else(|| HumanDuration::from(protect.every.get() * 2));
     let kept = |domain: Domain| all.copies.iter().any(|copy| all.survives(copy, domain));
     let promised: Vec<_> = [Domain::Machine, Domain::Region]
         .into_iter()

@@ -107,7 +107,7 @@ fn the_file_that_protect_writes_is_read_back_and_keeps_its_promise() {
     let copies = parse(GOOD).unwrap().copies;
     let source =
         SourceConfig::Directory { path: "/srv/docs".into(), exclude: Vec::new(), one_file_system: false };
-    let protect = Protect { name: "docs".parse().unwrap(), source, every: "5m".parse().unwrap() };
+    let protect = Protect { name: "docs".parse().unwrap(), source, every: "5m".parse().unwrap(), rpo: None };
 
     let text = template(&Default::default(), &copies, Some(&protect));
     let read = parse(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
@@ -116,4 +116,49 @@ fn the_file_that_protect_writes_is_read_back_and_keeps_its_promise() {
     assert_eq!(read.copies, copies);
     assert_eq!(read.systems[0].ceiling(Domain::Region).unwrap().to_string(), "10m", "{text}");
     assert_eq!(read.systems[0].checkpoint_every().to_string(), "5m");
+}
+
+#[test]
+fn an_agreed_ceiling_is_written_as_it_was_agreed() {
+    let copies = parse(GOOD).unwrap().copies;
+    let source =
+        SourceConfig::Directory { path: "/srv/docs".into(), exclude: Vec::new(), one_file_system: false };
+    let (every, rpo) = ("5m".parse().unwrap(), Some("1h".parse().unwrap()));
+
+    let text = template(
+        &Default::default(),
+        &copies,
+        Some(&Protect { name: "docs".parse().unwrap(), source, every, rpo }),
+    );
+
+    let system = parse(&text).unwrap().systems.remove(0);
+    assert_eq!(system.ceiling(Domain::Machine).unwrap().to_string(), "1h", "{text}");
+    assert_eq!(system.checkpoint_every().to_string(), "5m");
+}
+
+#[test]
+fn nonsense_in_urls_and_intervals_is_refused() {
+    let near = "file:///srv/near";
+    for (from, to, field) in [
+        (near, "file://srv/near", "copy.near.url"),
+        (near, "file://", "copy.near.url"),
+        (near, "file:///", "copy.near.url"),
+        (near, "s3://", "copy.near.url"),
+        (near, "s3:///prefix", "copy.near.url"),
+        ("every = \"5m\"", "every = \"1ns\"", "system.docs.checkpoint.every"),
+        ("machine = \"10m\"", "machine = \"1s\"", "system.docs.objective.rpo"),
+        ("machine = \"db-1\"", "audit-every = \"10ms\"", "daemon.audit-every"),
+    ] {
+        assert!(GOOD.contains(from), "{from}");
+        let error = parse(&GOOD.replace(from, to)).unwrap().validate().expect_err(to);
+        assert!(error.problems().iter().any(|p| p.field == field), "{to}: {error}");
+    }
+}
+
+#[test]
+fn configurations_with_other_places_are_told_apart_and_other_promises_are_not_another() {
+    let identity = |text: &str| parse(text).unwrap().identity();
+    assert_ne!(identity(GOOD), identity(&GOOD.replace("/srv/near", "/srv/other")));
+    assert_ne!(identity(GOOD), identity(&GOOD.replace("/srv/docs", "/srv/other")));
+    assert_eq!(identity(GOOD), identity(&GOOD.replace("10m", "20m")));
 }

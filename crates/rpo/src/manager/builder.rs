@@ -1,5 +1,6 @@
 //! Putting a manager together.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -12,10 +13,11 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::directory::{self, DirectorySystem};
-use super::sample::System;
+use super::member::{Member, Reopen};
 use super::stream::{self, StreamSystem};
+use super::system::System;
 use super::tell::Teller;
-use super::{Manager, Shared, files, mirrors};
+use super::{Manager, Shared, audit, files, mirrors};
 use crate::Error;
 
 /// What is given in from outside.
@@ -75,12 +77,13 @@ pub struct AbsentCopy {
 type Begin = Box<dyn FnOnce(&Arc<Shared>, &mut JoinSet<()>) + Send>;
 
 /// A manager being put together.
-#[derive(Debug)]
 pub struct Builder {
     parts: ManagerParts,
     here: Here,
     copies: Vec<CopySpec>,
-    absent: Vec<AbsentCopy>,
+    absent: Vec<(AbsentCopy, Option<Reopen>)>,
+    audit_every: Duration,
+    configuration: Option<String>,
     policy: SyncPolicy,
     directories: Vec<DirectorySystem>,
     streams: Vec<StreamSystem>,
@@ -89,13 +92,39 @@ pub struct Builder {
 impl Builder {
     pub(super) fn new(parts: ManagerParts, here: Here, copies: Vec<CopySpec>) -> Self {
         let (absent, directories, streams) = (Vec::new(), Vec::new(), Vec::new());
-        Self { parts, here, copies, absent, policy: SyncPolicy::default(), directories, streams }
+        let (policy, audit_every) = (SyncPolicy::default(), audit::AUDIT_EVERY);
+        Self { parts, here, copies, absent, audit_every, configuration: None, policy, directories, streams }
     }
 
-    /// Expects a copy that could not be opened: what only it could prove is unknown, not lost.
+    /// Expects a copy that could not be opened: what only it could prove is unknown, not lost. It stays away.
     #[must_use]
     pub fn absent(mut self, copy: AbsentCopy) -> Self {
-        self.absent.push(copy);
+        self.absent.push((copy, None));
+        self
+    }
+
+    /// As [`absent`](Self::absent), and tries to open it with `open`, at intervals that grow to a minute. Once it is open
+    /// it gets checkpoints like the others. The log of a stream is shipped only to the copies that were there at the
+    /// start.
+    #[must_use]
+    pub fn absent_until(mut self, copy: AbsentCopy, open: Reopen) -> Self {
+        self.absent.push((copy, Some(open)));
+        self
+    }
+
+    /// Time between two looks whether a copy still has every object that it claims to have. Default: 15 minutes; the first
+    /// look is at the start, and nothing counts in a copy before it.
+    #[must_use]
+    pub fn audit_every(mut self, every: Duration) -> Self {
+        self.audit_every = every;
+        self
+    }
+
+    /// Names the configuration that this manager was made from: reports carry it, so that a reader with another does not
+    /// take them for its own.
+    #[must_use]
+    pub fn configuration(mut self, identity: String) -> Self {
+        self.configuration = Some(identity);
         self
     }
 
@@ -125,80 +154,99 @@ impl Builder {
     /// # Errors
     /// The copies do not belong together, an objective breaks rules, or another manager uses the state directory.
     pub async fn start(self) -> Result<Manager, Error> {
-        let Self { parts, here, copies, absent, policy, directories, streams } = self;
+        let Self { parts, here, copies, absent, audit_every, configuration, policy, directories, streams } =
+            self;
         let together = Copies::new(copies.clone(), policy)?;
         let objectives = directories.iter().map(|d| &d.objective).chain(streams.iter().map(|s| &s.objective));
         objectives.flatten().try_for_each(Objective::validate)?;
         files::prepare(&parts)?;
         let lock = files::lock(&parts)?;
-        let devices: Vec<_> = copies.iter().map(|copy| copy.repository.storage().identity().device).collect();
-        let declared = declared(&copies, &devices);
+        files::bind(&parts, together.home().repository.id())?;
 
         let (stop, stopping) = watch::channel(false);
-        let mut systems = Vec::new();
-        let mut starts: Vec<Begin> = Vec::new();
-        for directory in directories {
-            let system = Arc::new(System::directory(&directory, &parts, declared.clone())?);
-            systems.push(system.clone());
-            let stopping = stopping.clone();
-            starts.push(Box::new(move |shared, tasks| {
-                tasks.spawn(directory::run(shared.clone(), system, directory, stopping));
-            }));
-        }
-        for stream in streams {
-            let (system, shipper) = stream::open(&stream, &parts, &together, declared.clone())?;
-            systems.push(system.clone());
-            let stopping = stopping.clone();
-            starts.push(Box::new(move |shared, tasks| {
-                tasks.spawn(stream::ship(
-                    shared.clone(),
-                    system.clone(),
-                    shipper,
-                    stream.clone(),
-                    stopping.clone(),
-                ));
-                tasks.spawn(stream::checkpoints(shared.clone(), system, stream, stopping));
-            }));
-        }
+        let (systems, starts) = begin(directories, streams, &parts, &together, &stopping)?;
         let tightest = systems.iter().filter_map(|s| Some(s.objective.as_ref()?.monitor_interval.get()));
         let every = tightest.fold(parts.sample_every, Duration::min).max(Duration::from_millis(10));
+        let opened = copies.into_iter().map(|copy| (Arc::new(Member::opened_at_start(copy)), None));
+        let expected = absent.into_iter().map(|(copy, open)| (Arc::new(Member::absent_at_start(copy)), open));
+        let members: Vec<_> = opened.chain(expected).collect();
         let shared = Arc::new(Shared {
             teller: Teller::new(parts.clock.clone()),
             parts,
             here,
-            copies,
-            absent,
+            members: members.iter().map(|(member, _)| member.clone()).collect(),
+            ledger: tokio::sync::RwLock::default(),
+            audit_every: audit_every.max(Duration::from_millis(10)),
+            configuration,
             systems,
             report: watch::Sender::new(None),
             counts: Mutex::default(),
             sampling: tokio::sync::Mutex::default(),
         });
-        for copy in &shared.absent {
-            let kind = EventKind::RegionFailed { copy: copy.name.clone(), reason: copy.why.clone() };
-            shared.teller.tell(None, kind);
-        }
         let mut tasks = JoinSet::new();
         starts.into_iter().for_each(|start| start(&shared, &mut tasks));
-        for mirror in together.mirrors().filter(|copy| copy.role == Role::Mirror) {
-            let (home, mirror) = (together.home().clone(), mirror.clone());
-            tasks.spawn(mirrors::run(shared.clone(), home, mirror, every, stopping.clone()));
+        for (member, open) in members {
+            if let Some(reason) = member.absent() {
+                let kind = EventKind::RegionFailed { copy: member.name.clone(), reason };
+                shared.teller.tell(None, kind);
+            }
+            let (shared, stopping) = (shared.clone(), stopping.clone());
+            if member.role == Role::Home {
+                tasks.spawn(audit::run(shared, member, stopping));
+            } else {
+                let home = together.home().clone();
+                tasks.spawn(mirrors::run(shared, home, member, open, every, stopping));
+            }
         }
         tasks.spawn(super::sample::run(shared.clone(), every, stopping, lock));
         Ok(Manager { shared, tasks: tokio::sync::Mutex::new(tasks), stop })
     }
 }
 
-/// The copies whose independence is declared and cannot be shown: they share a device with each other or with this place.
-fn declared(copies: &[CopySpec], devices: &[Option<String>]) -> Vec<bool> {
-    let shared = |number: usize| {
-        devices[number].as_ref().is_some_and(|device| {
-            copies
-                .iter()
-                .zip(devices)
-                .enumerate()
-                .any(|(other, (_, found))| other != number && found.as_ref() == Some(device))
-        })
-    };
-    // A store on a device of this machine is on this machine, whatever its label says.
-    (0..copies.len()).map(|number| devices[number].is_some() || shared(number)).collect()
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let absent: Vec<_> = self.absent.iter().map(|(copy, _)| copy).collect();
+        f.debug_struct("Builder")
+            .field("parts", &self.parts)
+            .field("here", &self.here)
+            .field("copies", &self.copies)
+            .field("absent", &absent)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Each system, and what begins its tasks.
+fn begin(
+    directories: Vec<DirectorySystem>,
+    streams: Vec<StreamSystem>,
+    parts: &ManagerParts,
+    together: &Copies,
+    stopping: &watch::Receiver<bool>,
+) -> Result<(Vec<Arc<System>>, Vec<Begin>), Error> {
+    let mut systems = Vec::new();
+    let mut starts: Vec<Begin> = Vec::new();
+    for directory in directories {
+        let system = Arc::new(System::directory(&directory, parts)?);
+        systems.push(system.clone());
+        let stopping = stopping.clone();
+        starts.push(Box::new(move |shared, tasks| {
+            tasks.spawn(directory::run(shared.clone(), system, directory, stopping));
+        }));
+    }
+    for stream in streams {
+        let (system, shipper) = stream::open(&stream, parts, together)?;
+        systems.push(system.clone());
+        let stopping = stopping.clone();
+        starts.push(Box::new(move |shared, tasks| {
+            tasks.spawn(stream::ship(
+                shared.clone(),
+                system.clone(),
+                shipper,
+                stream.clone(),
+                stopping.clone(),
+            ));
+            tasks.spawn(stream::checkpoints(shared.clone(), system, stream, stopping));
+        }));
+    }
+    Ok((systems, starts))
 }

@@ -3,7 +3,9 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rpo_checkpoint::{Cancel, CheckpointError, CheckpointInfo, CheckpointKind, Checkpointer, NoProgress};
+use rpo_checkpoint::{
+    Cancel, CheckpointError, CheckpointInfo, CheckpointKind, Checkpointer, NoProgress, Survey,
+};
 use rpo_core::event::EventKind;
 use rpo_core::objective::Objective;
 use rpo_core::ports::Source;
@@ -12,7 +14,7 @@ use rpo_core::{CheckpointId, SourceId};
 use tokio::sync::watch;
 
 use super::builder::ManagerParts;
-use super::sample::{Measure, State, System};
+use super::system::{Measure, State, System};
 use super::{Shared, files, lock};
 use crate::Error;
 
@@ -37,11 +39,7 @@ pub struct DirectorySystem {
 }
 
 impl System {
-    pub(super) fn directory(
-        directory: &DirectorySystem,
-        parts: &ManagerParts,
-        declared: Vec<bool>,
-    ) -> Result<Self, Error> {
+    pub(super) fn directory(directory: &DirectorySystem, parts: &ManagerParts) -> Result<Self, Error> {
         let path = files::memory_path(&parts.state_dir, &directory.name);
         let saved: Option<SavedScans> = files::read(parts.disk.as_ref(), &path)?;
         let now = Moment::now(parts.clock.as_ref());
@@ -53,7 +51,6 @@ impl System {
             name: directory.name.clone(),
             kind: directory.source.kind().to_owned(),
             objective: directory.objective.clone(),
-            declared,
             state: Mutex::new(State::default()),
             measure: Measure::Polled(Mutex::new(timeline)),
             protected: watch::Sender::default(),
@@ -70,10 +67,15 @@ pub(super) async fn run(
     mut stopping: watch::Receiver<bool>,
 ) {
     let mut last_full = None;
-    match directory.checkpointer.list(&directory.name).await {
-        Ok(known) => {
-            lock(&system.state).newest = known.last().map(|info| info.id.number);
+    match directory.checkpointer.survey(&directory.name).await {
+        Ok(found) => {
+            let known = &found.checkpoints;
             last_full = known.iter().rfind(|info| info.kind.is_self_contained()).map(|info| info.started);
+            let mut state = lock(&system.state);
+            if let Some(newest) = known.last() {
+                state.is_newest(newest);
+            }
+            state.unreadable = unreadable(&found);
         }
         Err(error) => lock(&system.state).trouble = Some(error.to_string()),
     }
@@ -124,16 +126,13 @@ async fn take(
         took: shared.now().since(begin).into(),
     };
     shared.teller.tell(Some(&system.name), kind);
-    let incomplete = counts.lost > 0 || counts.changed_while_read > 0 || damaged.is_some();
+    tracing::info!(checkpoint = %info.id, kind = %info.kind, entries = counts.entries, bytes_added = counts.added_bytes,
+        "checkpoint done");
+    let incomplete = partial(&info).is_some() || damaged.is_some();
     let mut state = lock(&system.state);
-    state.newest = Some(info.id.number);
-    state.trouble = incomplete.then(|| match damaged {
-        Some(damage) => format!("{}: the one before it is damaged ({damage}); next: rpo verify", info.id),
-        None => format!(
-            "{}: {} could not be captured, {} changed while read",
-            info.id, counts.lost, counts.changed_while_read
-        ),
-    });
+    state.is_newest(&info);
+    state.trouble = damaged
+        .map(|damage| format!("{}: the one before it is damaged ({damage}); next: rpo verify", info.id));
     drop(state);
     // A scan that left out what it should have captured protects nothing that was not protected before.
     if let Measure::Polled(timeline) = &system.measure
@@ -149,8 +148,37 @@ async fn take(
     Some(info)
 }
 
+/// What a checkpoint lacks of what it should hold; none if it is whole.
+pub(crate) fn partial(info: &CheckpointInfo) -> Option<String> {
+    let counts = &info.statistics;
+    if counts.lost == 0 && counts.changed_while_read == 0 {
+        return None;
+    }
+    let mut wrong = Vec::new();
+    if counts.lost > 0 {
+        let entries = if counts.lost == 1 { "entry" } else { "entries" };
+        let example = info.lost.first().map(|lost| format!(", e.g. {}: {}", lost.path, lost.reason));
+        wrong.push(format!("{} {entries} left out{}", counts.lost, example.unwrap_or_default()));
+    }
+    if counts.changed_while_read > 0 {
+        wrong.push(format!("{} changed while read", counts.changed_while_read));
+    }
+    Some(format!("{} is partial: {}", info.id, wrong.join("; ")))
+}
+
+/// The checkpoints that are there and cannot be read; none if all can.
+pub(crate) fn unreadable(found: &Survey) -> Option<String> {
+    let (newest, error) = found.unreadable.last()?;
+    let more = match found.unreadable.len() - 1 {
+        0 => String::new(),
+        more => format!(", and {more} more"),
+    };
+    Some(format!("{newest} cannot be read{more}: {error}; next: rpo verify names what that costs"))
+}
+
 fn failed(shared: &Shared, system: &System, checkpoint: CheckpointId, error: &CheckpointError) {
     let reason = error.to_string();
+    tracing::warn!(%checkpoint, %reason, "no checkpoint was made");
     lock(&system.state).trouble = Some(reason.clone());
     shared.teller.tell(Some(&system.name), EventKind::BackupFailed { checkpoint, reason });
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use rpo_core::ports::{Access, DiskLock};
-use rpo_core::{Disk, SourceId};
+use rpo_core::{Disk, RepositoryId, SourceId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -59,6 +59,27 @@ pub(crate) fn lock_path(state_dir: &Path) -> PathBuf {
 pub(crate) fn lock(parts: &ManagerParts) -> Result<Box<dyn DiskLock>, Error> {
     let path = lock_path(&parts.state_dir);
     parts.disk.lock(&path).map_err(failed(&path, "lock (is another rpo running with this state directory? give each configuration a state-dir of its own)"))
+}
+
+/// Which repository a state directory belongs to.
+#[derive(Debug, Serialize, serde::Deserialize)]
+struct Owner {
+    repository: RepositoryId,
+}
+
+/// Makes sure that what the state directory remembers is of this repository: the memory of another would make a loss
+/// window out of scans that never were. The first to use it owns it.
+pub(crate) fn bind(parts: &ManagerParts, repository: RepositoryId) -> Result<(), Error> {
+    let path = parts.state_dir.join("repository.json");
+    match read::<Owner>(parts.disk.as_ref(), &path)? {
+        Some(owner) if owner.repository == repository => Ok(()),
+        Some(owner) => Err(Error::StateOfAnother {
+            path: parts.state_dir.display().to_string(),
+            found: owner.repository,
+            expected: repository,
+        }),
+        None => replace(parts.disk.as_ref(), &path, &Owner { repository }),
+    }
 }
 
 /// Replaces `path` by the JSON of `value`, whole and durable.

@@ -2,15 +2,17 @@
 //!
 //! Built from parts given in; [`Manager::builder`] takes systems, [`Builder::start`] begins, [`Manager::stop`] drains.
 
+pub(crate) mod audit;
 mod builder;
 mod directory;
 mod files;
+mod member;
 mod mirrors;
 mod sample;
 mod stream;
+mod system;
 mod tell;
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -28,9 +30,15 @@ use crate::report::StatusReport;
 
 pub use builder::{AbsentCopy, Builder, Here, ManagerParts};
 pub use directory::DirectorySystem;
+pub use member::Reopen;
 pub use stream::StreamSystem;
 
-use sample::System;
+pub(crate) use directory::{partial, unreadable};
+
+use audit::Ledger;
+use member::Member;
+use sample::Counts;
+use system::System;
 use tell::Teller;
 
 /// What was counted since the start.
@@ -74,22 +82,17 @@ pub struct Manager {
 pub(crate) struct Shared {
     parts: ManagerParts,
     here: Here,
-    copies: Vec<CopySpec>,
-    absent: Vec<AbsentCopy>,
+    members: Vec<Arc<Member>>,
+    /// What bills name, for the audits.
+    ledger: tokio::sync::RwLock<Ledger>,
+    audit_every: Duration,
+    configuration: Option<String>,
     systems: Vec<Arc<System>>,
     report: watch::Sender<Option<StatusReport>>,
     teller: Teller,
     counts: Mutex<Counts>,
     /// One sample at a time: they write the same file.
     sampling: tokio::sync::Mutex<()>,
-}
-
-#[derive(Debug, Default)]
-struct Counts {
-    samples: u64,
-    kept: u64,
-    violations: u64,
-    breached: BTreeMap<(SourceId, Domain), bool>,
 }
 
 /// A lock on data that every change leaves whole, so a panic elsewhere does not spoil it.
@@ -146,7 +149,7 @@ impl Manager {
             compliance: if counts.samples == 0 { 0.0 } else { counts.kept as f64 / counts.samples as f64 },
             samples: counts.samples,
             violations: counts.violations,
-            violations_active: counts.breached.values().filter(|breached| **breached).count() as u64,
+            violations_active: counts.breached(),
         }
     }
 
@@ -162,8 +165,9 @@ impl Manager {
             return Ok(Compliance { compliant: false, status: Status::Pending, reasons });
         };
         let promised = report.domains.iter().filter(|domain| domain.limit.is_some());
+        let bad = matches!(report.status, Status::Breached | Status::Unknown | Status::Pending);
         Ok(Compliance {
-            compliant: !matches!(report.status, Status::Breached | Status::Unknown | Status::Pending),
+            compliant: !report.promised || !bad,
             status: report.status,
             reasons: promised.map(ToString::to_string).collect(),
         })

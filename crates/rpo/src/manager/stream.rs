@@ -14,7 +14,8 @@ use rpo_wal::Log;
 use tokio::sync::watch;
 
 use super::builder::ManagerParts;
-use super::sample::{Measure, State, StreamMeasure, System, note};
+use super::sample::note;
+use super::system::{Measure, State, StreamMeasure, System};
 use super::{Shared, lock};
 use crate::Error;
 
@@ -63,7 +64,6 @@ pub(super) fn open(
     stream: &StreamSystem,
     parts: &ManagerParts,
     copies: &Copies,
-    declared: Vec<bool>,
 ) -> Result<(Arc<System>, LogShipper), Error> {
     let shipper_parts = ShipperParts {
         source: Arc::new(stream.log.clone()),
@@ -104,7 +104,6 @@ pub(super) fn open(
         name: stream.name.clone(),
         kind: stream.state.as_ref().map_or("stream", |state| state.kind()).to_owned(),
         objective: stream.objective.clone(),
-        declared,
         state: Mutex::new(State::default()),
         measure: Measure::Stream(Box::new(measure)),
         protected: watch::Sender::default(),
@@ -180,7 +179,7 @@ pub(super) async fn checkpoints(
 ) {
     let Some(source) = stream.state.clone() else { return };
     match stream.checkpointer.list(&stream.name).await {
-        Ok(known) => lock(&system.state).newest = known.last().map(|info| info.id.number),
+        Ok(known) => known.last().into_iter().for_each(|newest| lock(&system.state).is_newest(newest)),
         Err(error) => tracing::error!(%error, "checkpoints cannot be listed"),
     }
     loop {
@@ -200,7 +199,8 @@ pub(super) async fn checkpoints(
         match made {
             Ok(summary) => {
                 let info = summary.info;
-                lock(&system.state).newest = Some(info.id.number);
+                lock(&system.state).is_newest(&info);
+                tracing::info!(checkpoint = %info.id, bytes_added = info.statistics.added_bytes, "checkpoint done");
                 if let Err(error) = stream.log.mark(&MarkerKind::Checkpoint(info.id.clone())) {
                     tracing::error!(%error, "the checkpoint could not be marked in the log");
                 }
@@ -211,6 +211,7 @@ pub(super) async fn checkpoints(
             }
             Err(error) => {
                 let reason = error.to_string();
+                tracing::warn!(checkpoint = %expected, %reason, "no checkpoint was made");
                 shared
                     .teller
                     .tell(Some(&system.name), EventKind::BackupFailed { checkpoint: expected, reason });

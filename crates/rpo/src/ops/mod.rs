@@ -6,6 +6,8 @@ mod status;
 mod verify;
 
 pub use checkpoint::{CheckpointReport, CheckpointRequest, checkpoint};
-pub use restore::{PointsReport, RestoreReport, RestoreRequest, plan, points, restore};
+pub use restore::{
+    PointsReport, RestoreReport, RestoreRequest, Unreadable, leftovers, plan, points, restore,
+};
 pub use status::{status, survey};
-pub use verify::{CopyVerdict, VerifyOutcome, VerifyRequest, verify};
+pub use verify::{CopyVerdict, Finding, VerifyOutcome, VerifyRequest, verify};

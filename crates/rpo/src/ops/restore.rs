@@ -1,13 +1,13 @@
 //! Points, plans and restores.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rpo_checkpoint::{Cancel, Progress};
 use rpo_core::ports::{RestoreError, Restorer};
 use rpo_core::target::{Bound, RestorePoint, Target};
-use rpo_core::{CopyName, SourceId};
+use rpo_core::{CheckpointId, CopyName, SourceId};
 use rpo_recovery::{Base, Coverage, Outcome, Plan, PlanOptions, Recovery};
 use rpo_source_dir::{DirectoryRestorer, RestoreOptions};
 use serde::Serialize;
@@ -26,12 +26,24 @@ pub struct PointsReport {
     pub system: SourceId,
     /// The copy that was asked.
     pub copy: CopyName,
-    /// Its checkpoints, oldest first.
+    /// Its checkpoints, oldest first; one with `left-out` above zero is partial.
     pub checkpoints: Vec<Base>,
+    /// Checkpoints that are there and cannot be read.
+    pub unreadable: Vec<Unreadable>,
     /// Stretches of log in which every commit can be restored.
     pub coverage: Vec<Coverage>,
     /// Moments somebody named in the log.
     pub named: Vec<RestorePoint>,
+}
+
+/// A checkpoint that is there and cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Unreadable {
+    /// Which one.
+    pub id: CheckpointId,
+    /// What is wrong.
+    pub why: String,
 }
 
 /// What to restore, and where to.
@@ -67,8 +79,16 @@ pub struct RestoreReport {
     pub plan: Plan,
     /// What was done.
     pub outcome: Outcome,
+    /// What earlier restores to the same place began and did not end, as it was found before this one.
+    pub leftovers: Vec<PathBuf>,
     /// How long it took, seconds.
     pub seconds: f64,
+}
+
+/// What restores to `into` began beside it and neither ended nor removed: they were killed, or run now.
+pub fn leftovers(into: &Path) -> Vec<PathBuf> {
+    // Where the directory cannot be listed, the restore itself says so.
+    rpo_source_dir::partials_beside(into).unwrap_or_default()
 }
 
 /// What can be restored of `system` from one copy.
@@ -84,6 +104,11 @@ pub async fn points(site: &Site, system: &SourceId, from: Option<&CopyName>) -> 
         system: system.clone(),
         copy: copy.clone(),
         checkpoints: recovery.catalogue().bases().to_vec(),
+        unreadable: recovery
+            .unreadable()
+            .iter()
+            .map(|(id, why)| Unreadable { id: id.clone(), why: why.clone() })
+            .collect(),
         coverage: recovery.catalogue().restorable(),
         named: recovery.named_points().await?,
     })
@@ -95,7 +120,7 @@ pub async fn points(site: &Site, system: &SourceId, from: Option<&CopyName>) -> 
 /// The target cannot be restored; the error names the nearest that can.
 pub async fn plan(site: &Site, request: &RestoreRequest) -> Result<Plan, Error> {
     let (_, recovery) = load(site, request).await?;
-    Ok(planned(&recovery, request).await?)
+    Ok(planned(site, &recovery, request).await?)
 }
 
 /// Restores: plan, build beside the target, check, one rename. The target is complete on `Ok`, untouched on error.
@@ -111,6 +136,7 @@ pub async fn restore(
     let clock = &site.parts().clock;
     let begin = clock.monotonic();
     refuse_own_places(site, request)?;
+    let leftovers = leftovers(&request.into);
     // Refuse a target that is in use before anything is read.
     let restorer: Arc<dyn Restorer> = Arc::new(DirectoryRestorer::new(
         request.into.clone(),
@@ -119,7 +145,7 @@ pub async fn restore(
     )?);
     let prepared = async {
         let (copy, recovery) = load(site, request).await?;
-        let plan = planned(&recovery, request).await?;
+        let plan = planned(site, &recovery, request).await?;
         Ok::<_, Error>((copy, recovery, plan))
     };
     let (copy, recovery, plan) = match prepared.await {
@@ -140,6 +166,7 @@ pub async fn restore(
         into: request.into.clone(),
         plan,
         outcome,
+        leftovers,
         seconds: took.as_secs_f64(),
     })
 }
@@ -150,8 +177,18 @@ async fn load(site: &Site, request: &RestoreRequest) -> Result<(CopyName, Recove
     Ok((copy.clone(), Recovery::load(repository, &request.system, None).await?))
 }
 
-async fn planned(recovery: &Recovery, request: &RestoreRequest) -> Result<Plan, rpo_recovery::RecoveryError> {
-    recovery.plan(&request.target, request.bound, PlanOptions { replay: request.replay }).await
+async fn planned(
+    site: &Site,
+    recovery: &Recovery,
+    request: &RestoreRequest,
+) -> Result<Plan, rpo_recovery::RecoveryError> {
+    let mut plan =
+        recovery.plan(&request.target, request.bound, PlanOptions { replay: request.replay }).await?;
+    let now = site.parts().clock.wall();
+    if matches!(request.target, Target::Time(time) if time > now) {
+        plan.notes.insert(0, format!("the target lies in the future: it is {now} now"));
+    }
+    Ok(plan)
 }
 
 /// A restore into a repository would be taken for damage there, one inside the source for a change of it.

@@ -178,18 +178,22 @@ impl Scene {
         Checkpointer::new(self.copies[HOME].repository.clone(), Default::default())
     }
 
-    /// A manager of `docs`: one checkpoint at the start, the next an hour of real time later; one minute promised.
-    pub async fn directory(&self) -> Manager {
+    /// `docs`: one checkpoint at the start, the next an hour of real time later; one minute promised.
+    pub fn docs_system(&self) -> DirectorySystem {
         let source = DirectorySource::new(self.path("docs"), self.clock.clone(), DirectoryOptions::default());
-        let system = DirectorySystem {
+        DirectorySystem {
             name: docs(),
             source: Arc::new(source),
             checkpointer: self.home(),
             every: Duration::from_secs(3_600),
             full_every: Duration::from_secs(86_400),
             objective: Some(one_minute()),
-        };
-        self.builder().directory(system).start().await.unwrap()
+        }
+    }
+
+    /// A manager of `docs`.
+    pub async fn directory(&self) -> Manager {
+        self.builder().directory(self.docs_system()).start().await.unwrap()
     }
 
     pub fn unplug(&self, copy: usize, yes: bool) {
