@@ -20,7 +20,7 @@ First steps:
   rpo status                                        how much would be lost now
 
 Exit codes: 0 done · 1 failed · 2 usage · 3 partial · 10 not found · 11 in use or fenced · 12 wrong key · 13 configuration
-20 breached · 21 not restorable · 22 damaged · 24 unknown · 25 warning or critical · 30 refused · 130 interrupted"
+14 not permitted · 20 breached · 21 not restorable · 22 damaged · 24 unknown · 25 warning or critical · 30 refused · 130 interrupted"
 )]
 pub(crate) struct Arguments {
     /// The configuration file.
@@ -95,7 +95,21 @@ pub(crate) struct Init {
     #[arg(long, value_name = "URL")]
     pub(crate) to: Vec<String>,
     #[command(flatten)]
+    pub(crate) labels: Labels,
+    #[command(flatten)]
     pub(crate) secret: SecretFrom,
+}
+
+/// Where copies stand: one that is labelled with another machine or region than this one survives its loss.
+#[derive(Debug, Args)]
+pub(crate) struct Labels {
+    /// The machine a copy stands on, if not this one. Without COPY: all of them. Copies are named main, second, third,
+    /// copy-4, … in the order of --to.
+    #[arg(long, value_name = "[COPY=]NAME")]
+    pub(crate) machine: Vec<String>,
+    /// The region a copy stands in, if not this one. Without COPY: all of them.
+    #[arg(long, value_name = "[COPY=]NAME")]
+    pub(crate) region: Vec<String>,
 }
 
 /// Where the passphrase comes from.
@@ -111,7 +125,7 @@ pub(crate) struct SecretFrom {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  rpo protect ~/documents --to file:///mnt/nas/rpo\n  rpo protect /srv/data --name data --to file:///mnt/nas/rpo --to 's3://bucket/rpo?region=eu-west-1' --every 5m"
+    after_help = "Examples:\n  rpo protect ~/documents --to file:///mnt/nas/rpo --machine nas --rpo 10m\n  rpo protect /srv/data --name data --to file:///mnt/nas/rpo --to 's3://bucket/rpo?region=eu-west-1' --every 5m"
 )]
 pub(crate) struct Protect {
     /// The directory.
@@ -122,9 +136,14 @@ pub(crate) struct Protect {
     /// Its name. Default: made from the name of the directory.
     #[arg(long)]
     pub(crate) name: Option<SourceId>,
-    /// How often `rpo run` takes a checkpoint.
-    #[arg(long, default_value = "5m", value_name = "DURATION")]
-    pub(crate) every: HumanDuration,
+    /// How much may be lost at most, where a copy survives. Default: twice --every.
+    #[arg(long, visible_alias = "objective", value_name = "DURATION")]
+    pub(crate) rpo: Option<HumanDuration>,
+    /// How often `rpo run` takes a checkpoint. Default: half of --rpo, at most 5m.
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) every: Option<HumanDuration>,
+    #[command(flatten)]
+    pub(crate) labels: Labels,
     /// Paths below the directory to leave out.
     #[arg(long, value_name = "PATH")]
     pub(crate) exclude: Vec<PathBuf>,
@@ -210,9 +229,11 @@ pub(crate) struct Restore {
 
 /// A target, or a bare time.
 fn target(text: &str) -> Result<Target, String> {
-    match text.parse::<Target>() {
-        Ok(target) => Ok(target),
-        Err(error) => text.parse().map(Target::Time).map_err(|_| error.to_string()),
+    let begins_with_a_year = text.len() > 4 && text.bytes().take(4).all(|byte| byte.is_ascii_digit());
+    match (text.parse::<Target>(), text.parse().map(Target::Time)) {
+        (Ok(target), _) | (Err(_), Ok(target)) => Ok(target),
+        (Err(_), Err(no_time)) if begins_with_a_year && text.contains('-') => Err(no_time.to_string()),
+        (Err(no_target), Err(_)) => Err(no_target.to_string()),
     }
 }
 

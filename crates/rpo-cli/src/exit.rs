@@ -5,11 +5,13 @@ use rpo::core::objective::Status;
 
 pub(crate) const OK: u8 = 0;
 pub(crate) const FAILED: u8 = 1;
+pub(crate) const USAGE: u8 = 2;
 pub(crate) const PARTIAL: u8 = 3;
 pub(crate) const NOT_FOUND: u8 = 10;
 pub(crate) const BUSY: u8 = 11;
 pub(crate) const KEY: u8 = 12;
 pub(crate) const CONFIG: u8 = 13;
+pub(crate) const PERMISSION: u8 = 14;
 pub(crate) const BREACHED: u8 = 20;
 pub(crate) const NOT_RESTORABLE: u8 = 21;
 pub(crate) const DAMAGED: u8 = 22;
@@ -25,6 +27,7 @@ pub(crate) fn of_kind(kind: ErrorKind) -> u8 {
         ErrorKind::Busy | ErrorKind::Fenced => BUSY,
         ErrorKind::Key => KEY,
         ErrorKind::Corrupt => DAMAGED,
+        ErrorKind::Permission => PERMISSION,
         ErrorKind::Refused | ErrorKind::Exists => REFUSED,
         ErrorKind::Cancelled => INTERRUPTED,
         _ => FAILED,

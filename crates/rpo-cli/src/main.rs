@@ -4,23 +4,33 @@ mod arguments;
 mod commands;
 mod demo;
 mod exit;
+mod failure;
 mod output;
+mod pace;
+mod text;
 
-use std::io::IsTerminal as _;
+use std::ffi::OsString;
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use rpo::core::ErrorKind;
-use rpo::recovery::RecoveryError;
 
 use crate::arguments::{Arguments, Command};
-use crate::output::Output;
+use crate::output::{Output, complain};
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return answer(error),
+    };
     let output = Output { json: arguments.json, quiet: arguments.quiet };
     let filter = tracing_subscriber::EnvFilter::try_from_env("RPO_LOG").unwrap_or_else(|_| {
-        tracing_subscriber::EnvFilter::new(if arguments.quiet { "error" } else { "warn" })
+        // What looks for credentials warns of each place that has none, with a dump; that there are none is an error of ours.
+        tracing_subscriber::EnvFilter::new(if arguments.quiet {
+            "error,reqsign=off"
+        } else {
+            "warn,reqsign=off"
+        })
     });
     let colours =
         std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
@@ -32,11 +42,13 @@ fn main() -> ExitCode {
         .init();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return failed(output, &anyhow::Error::from(error).context("the runtime cannot start")),
+        Err(error) => {
+            return failure::tell(output, &anyhow::Error::from(error).context("the runtime cannot start"));
+        }
     };
     match runtime.block_on(run(arguments, output)) {
         Ok(code) => ExitCode::from(code),
-        Err(error) => failed(output, &error),
+        Err(error) => failure::tell(output, &error),
     }
 }
 
@@ -55,76 +67,34 @@ async fn run(arguments: Arguments, output: Output) -> anyhow::Result<u8> {
         Command::Restore(restore) => commands::restore::run(&config, restore, output).await,
         Command::Verify(verify) => commands::verify::run(&config, verify, output).await,
         Command::Tag(tag) => commands::tag::run(&config, &tag, output).await,
-        Command::Completions(completions) => Ok(commands::completions::run(&completions)),
+        Command::Completions(completions) => commands::completions::run(&completions, output),
     }
 }
 
-/// Tells what failed: one line for people, one JSON line for programs, both on stderr.
-fn failed(output: Output, error: &anyhow::Error) -> ExitCode {
-    let (code, kind) = code_of(error);
-    let mut message = message_of(error);
-    if let Some(next) = next_of(code, kind).filter(|_| !message.contains("next: ")) {
-        message += &format!("; next: {next}");
+/// Help and the version, or what is wrong with the command line.
+fn answer(error: clap::Error) -> ExitCode {
+    let asked_for = !error.use_stderr();
+    if asked_for {
+        let printed = error.print().and_then(|()| std::io::stdout().flush());
+        return match output::written(printed) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => failure::tell(Output { json: false, quiet: false }, &error),
+        };
     }
-    if output.json {
-        let line =
-            serde_json::json!({ "message-type": "error", "code": code, "kind": kind, "message": message });
-        eprintln!("{line}");
-    } else {
-        eprintln!("error: {message}");
+    match without_controls() {
+        None => _ = error.print(), // to stderr, where nothing else could be told
+        Some(again) => complain(text::lines(again.unwrap_or(error).render().to_string().trim_end()).as_ref()),
     }
-    ExitCode::from(code)
+    ExitCode::from(exit::USAGE)
 }
 
-/// The error and its causes, each said once: many errors name their cause themselves.
-fn message_of(error: &anyhow::Error) -> String {
-    let mut message = error.to_string();
-    for cause in error.chain().skip(1).map(ToString::to_string) {
-        if !message.contains(&cause) {
-            message += &format!(": {cause}");
-        }
-    }
-    message
-}
-
-/// What helps against errors of that code, where the error does not say so itself.
-fn next_of(code: u8, kind: Option<ErrorKind>) -> Option<&'static str> {
-    match code {
-        _ if kind == Some(ErrorKind::NoSpace) => Some(
-            "no room there: make some, then the same command again; nothing half-made counts, nothing is lost",
-        ),
-        exit::KEY => Some(
-            "see where [repository] takes the passphrase or key from (if it names nothing: the environment variable \
-             RPO_PASSPHRASE)",
-        ),
-        exit::CONFIG => Some("mend the file, then rpo check"),
-        exit::DAMAGED => {
-            Some("rpo verify --read-data names what is damaged; another copy may be whole: --from COPY")
-        }
-        _ => None,
-    }
-}
-
-fn code_of(error: &anyhow::Error) -> (u8, Option<ErrorKind>) {
-    for cause in error.chain() {
-        if let Some(error) = cause.downcast_ref::<rpo::Error>() {
-            let code = match error {
-                _ if error.is_config() => exit::CONFIG,
-                rpo::Error::Recovery(error) if matches!(**error, RecoveryError::Refused(_)) => {
-                    exit::NOT_RESTORABLE
-                }
-                _ => exit::of_kind(error.kind()),
-            };
-            return (code, Some(error.kind()));
-        }
-        if let Some(error) = cause.downcast_ref::<rpo::config::ConfigFileError>() {
-            let code =
-                if error.kind() == ErrorKind::Invalid { exit::CONFIG } else { exit::of_kind(error.kind()) };
-            return (code, Some(error.kind()));
-        }
-        if let Some(refused) = cause.downcast_ref::<commands::Refused>() {
-            return (refused.code, None);
-        }
-    }
-    (exit::FAILED, None)
+/// If the command line holds what steers a terminal: what is wrong with it once that is written as escapes.
+fn without_controls() -> Option<Option<clap::Error>> {
+    let given: Vec<_> = std::env::args_os().collect();
+    let shown = |argument: &OsString| match argument.to_str() {
+        Some(argument) => OsString::from(text::line(argument).as_ref()),
+        None => argument.clone(),
+    };
+    let shown: Vec<_> = given.iter().map(shown).collect();
+    (shown != given).then(|| Arguments::try_parse_from(shown).err())
 }

@@ -1,14 +1,20 @@
 //! How results reach a person or a program: data on stdout, chatter on stderr, JSON where asked.
 
 use std::io::{IsTerminal as _, Write as _};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use comfy_table::{ContentArrangement, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 use rpo::checkpoint::{Phase, Progress, Progressed};
 use rpo::core::ByteSize;
+use rpo::os::OsClock;
 use serde::Serialize;
+
+use crate::commands::Refused;
+use crate::exit;
+use crate::pace::Pace;
+use crate::text::lines;
 
 /// How to speak.
 #[derive(Debug, Clone, Copy)]
@@ -22,28 +28,24 @@ pub(crate) struct Output {
 impl Output {
     /// Prints a result: `text` for people, `value` as one JSON document for programs.
     pub(crate) fn result<T: Serialize>(self, value: &T, text: impl FnOnce() -> String) -> anyhow::Result<()> {
-        if self.json {
-            line(&serde_json::to_string_pretty(value)?)
-        } else {
-            line(text().trim_end())
-        }
-        Ok(())
+        if self.json { line(&serde_json::to_string_pretty(value)?) } else { line(&lines(text().trim_end())) }
     }
 
     /// Prints one line of a listing or of long work: a JSON line, or text.
     pub(crate) fn event<T: Serialize>(self, value: &T, text: impl FnOnce() -> String) -> anyhow::Result<()> {
-        if self.json {
-            line(&serde_json::to_string(value)?)
-        } else {
-            line(&text())
-        }
-        Ok(())
+        if self.json { line(&serde_json::to_string(value)?) } else { line(&lines(&text())) }
+    }
+
+    /// Prints a result that is the same for people and programs, such as a script.
+    pub(crate) fn raw(self, bytes: &[u8]) -> anyhow::Result<()> {
+        let mut stdout = std::io::stdout().lock();
+        written(stdout.write_all(bytes).and_then(|()| stdout.flush()))
     }
 
     /// Says something that is not the result.
     pub(crate) fn say(self, text: impl AsRef<str>) {
         if !self.quiet && !self.json {
-            eprintln!("{}", text.as_ref());
+            complain(&crate::text::line(text.as_ref()));
         }
     }
 
@@ -52,22 +54,41 @@ impl Output {
         self.say(format!("next: {}", text.as_ref()));
     }
 
-    /// A progress bar on a terminal, plain lines elsewhere, JSON lines on stderr where asked.
+    /// A progress bar on a terminal, a plain line now and then elsewhere, JSON lines on stderr where asked.
     pub(crate) fn progress(self) -> Bar {
         let bar = (!self.quiet && !self.json && std::io::stderr().is_terminal()).then(|| {
             let bar = ProgressBar::new_spinner();
             bar.enable_steady_tick(Duration::from_millis(120));
             bar
         });
-        Bar { output: self, bar, last: Mutex::new(None) }
+        Bar { output: self, bar, last: Mutex::new(None), pace: Pace::new(Arc::new(OsClock::new())) }
     }
 }
 
-/// Writes a line to stdout; a reader that went away ends the program quietly, as `head` expects.
-fn line(text: &str) {
-    if writeln!(std::io::stdout(), "{text}").is_err() {
-        std::process::exit(0);
+/// Writes a line to stdout.
+fn line(text: &str) -> anyhow::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    written(writeln!(stdout, "{text}").and_then(|()| stdout.flush()))
+}
+
+/// Whether what is said reached stdout. A reader that went away ends the program quietly, as `head` expects; anything else
+/// is an error: whoever reads a file would take what is missing for nothing.
+pub(crate) fn written(outcome: std::io::Result<()>) -> anyhow::Result<()> {
+    match outcome {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(error) => Err(Refused::new(
+            exit::FAILED,
+            format!(
+                "the output cannot be written: {error}; next: send it where there is room (what was done stays done)"
+            ),
+        )),
+        Ok(()) => Ok(()),
     }
+}
+
+/// Writes a line to stderr. Where that cannot be written, there is nowhere left to say so.
+pub(crate) fn complain(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// Shows where long work stands.
@@ -76,6 +97,7 @@ pub(crate) struct Bar {
     output: Output,
     bar: Option<ProgressBar>,
     last: Mutex<Option<(Phase, u64)>>,
+    pace: Pace,
 }
 
 impl Bar {
@@ -86,7 +108,7 @@ impl Bar {
         }
     }
 
-    /// Whether this is worth a line where there is no terminal: a new phase, or another tenth of it.
+    /// Whether this is a new phase, or another tenth of it.
     fn is_news(&self, progressed: &Progressed) -> bool {
         let tenth =
             progressed.total.filter(|total| *total > 0).map_or(0, |total| progressed.done * 10 / total);
@@ -114,14 +136,15 @@ impl Progress for Bar {
             }
             bar.set_position(done);
             bar.set_message(ByteSize::new(bytes).to_string());
-        } else if !self.output.quiet && self.is_news(&progressed) {
-            if self.output.json {
+        } else if self.output.quiet {
+        } else if self.output.json {
+            if self.is_news(&progressed) {
                 let line = serde_json::json!({ "message-type": "progress", "phase": phase.to_string(), "done": done, "total": total, "bytes": bytes });
-                eprintln!("{line}");
-            } else {
-                let of = total.map_or_else(String::new, |total| format!("/{total}"));
-                eprintln!("{phase}: {done}{of}, {}", ByteSize::new(bytes));
+                complain(&line.to_string());
             }
+        } else if self.pace.is_due() {
+            let of = total.map_or_else(String::new, |total| format!("/{total}"));
+            complain(&format!("{phase}: {done}{of}, {}", ByteSize::new(bytes)));
         }
     }
 }

@@ -59,6 +59,35 @@ fn a_restore_that_is_killed_leaves_nothing_in_place() {
     site.restores_docs_exactly();
 }
 
+#[test]
+fn an_interrupted_restore_says_in_one_line_what_is_left_and_leaves_nothing() {
+    let site = Site::new();
+    for number in 0..20 {
+        site.write(format!("docs/new/{number}.raw"), &noise(300 + number, 2_000_000));
+    }
+    site.ok(["checkpoint"]);
+
+    // Before the signal is listened to it ends the program; after the work is done it has no work to stop.
+    let told = (0..200).find_map(|moment| {
+        let into = format!("restored-{moment}");
+        let run = site.start(["restore", "docs", "--into", &into]);
+        std::thread::sleep(Duration::from_millis(5 + moment * 4));
+        let id = rustix::process::Pid::from_child(&run);
+        let _ = rustix::process::kill_process(id, rustix::process::Signal::INT);
+        let ended = run.wait_with_output().unwrap();
+        (ended.status.code() == Some(130)).then(|| {
+            site.has_nothing_half_restored(&into);
+            String::from_utf8(ended.stderr).unwrap()
+        })
+    });
+
+    let told = told.expect("no interrupt fell into the work: this showed nothing");
+    let said: Vec<_> = told.lines().filter(|line| !line.starts_with("stopping at the next")).collect();
+    assert_eq!(said.len(), 1, "{told}");
+    assert!(said[0].starts_with("stopped on request: nothing was put in place"), "{told}");
+    assert!(said[0].contains("what was complete before is as it was"), "{told}");
+}
+
 /// A small file system in memory, taken away when dropped.
 struct SmallDisk(PathBuf);
 
@@ -130,4 +159,16 @@ fn a_restore_onto_a_full_disk_leaves_nothing_in_place() {
     let left: Vec<_> = std::fs::read_dir(site.path("small")).unwrap().collect();
     assert!(left.is_empty(), "{left:?}");
     site.restores_docs_exactly();
+}
+
+#[test]
+fn a_demo_without_room_says_so_and_where_more_could_be() {
+    let site = Site::bare();
+    let _disk = match SmallDisk::mount(&site.path("small"), "512k") {
+        Ok(disk) => disk,
+        Err(why) => return skipped("a_demo_without_room_says_so_and_where_more_could_be", &why),
+    };
+
+    site.rpo(["demo", "--tree", "docs", "--work", "small/work"])
+        .fails(1, &["no room for the demo in", "small/work", "No space left", "next: --work DIR"]);
 }

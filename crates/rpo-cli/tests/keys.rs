@@ -2,7 +2,7 @@
 
 mod site;
 
-use site::{ONE_COPY, Site, noise};
+use site::{Done, ONE_COPY, Site, noise};
 
 const RIGHT: &str = "correct horse battery";
 
@@ -75,6 +75,25 @@ fn an_empty_passphrase_file_and_a_failing_command_are_told_as_what_they_are() {
     unlock_by("key-file = \"docs/letter.txt\"").fails(12, &["letter.txt", "expected"]);
     unlock_by("key-file = \"key\"").ends_with(0);
     site.restores_docs_exactly();
+}
+
+#[test]
+fn a_bucket_without_credentials_says_in_one_line_which_variables_to_set() {
+    let site = Site::new();
+    let url = format!("file://{}", site.path("home").display());
+    site.reconfigure(&url, "s3://bucket/rpo?region=eu-west-1&endpoint=http://127.0.0.1:9");
+    let mut command = site.command(["points", "docs"]);
+    let theirs = std::env::vars_os().map(|(name, _)| name);
+    theirs
+        .filter(|name| name.to_string_lossy().starts_with("AWS_"))
+        .for_each(|name| _ = command.env_remove(name));
+    command.env("AWS_EC2_METADATA_DISABLED", "true").env("HOME", site.path(""));
+
+    let done = Done::of(["points", "docs"], command)
+        .fails(14, &["copy home: s3://bucket/rpo", "no credentials", "next: set AWS_ACCESS_KEY_ID"]);
+
+    assert_eq!(done.err.lines().count(), 1, "{done:#?}");
+    assert!(!done.err.contains('{'), "no dump: {done:#?}");
 }
 
 #[test]

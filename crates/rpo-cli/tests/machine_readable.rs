@@ -2,6 +2,8 @@
 
 mod site;
 
+use std::process::Stdio;
+
 use serde_json::Value;
 use site::Site;
 
@@ -64,6 +66,69 @@ fn quiet_says_nothing_beside_the_result() {
         assert_eq!(done.err, "", "{done:#?}");
         assert_ne!(done.out, "", "{done:#?}");
     }
+}
+
+#[test]
+fn work_that_is_soon_done_says_nothing_on_the_way_where_no_terminal_is() {
+    let site = Site::new();
+    for command in [vec!["checkpoint"], vec!["verify"], vec!["restore", "docs", "--into", "restored"]] {
+        let done = site.ok(command);
+        assert_eq!(done.err, "", "{done:#?}");
+    }
+}
+
+#[test]
+fn an_output_that_cannot_be_written_is_an_error_and_a_reader_that_went_away_is_none() {
+    let site = Site::protected();
+    for arguments in [
+        &["points", "docs"][..],
+        &["points", "docs", "--json"],
+        &["checkpoint"],
+        &["completions", "bash"],
+        &["--help"],
+    ] {
+        let mut full = site.command(arguments);
+        full.stdout(std::fs::File::create("/dev/full").unwrap()).stderr(Stdio::piped());
+        let full = full.spawn().unwrap().wait_with_output().unwrap();
+        let told = String::from_utf8(full.stderr).unwrap();
+        assert_eq!(full.status.code(), Some(1), "{arguments:?}: {told}");
+        assert!(told.contains("the output cannot be written: No space left"), "{arguments:?}: {told}");
+
+        let mut gone = site.start(arguments);
+        drop(gone.stdout.take());
+        let gone = gone.wait_with_output().unwrap();
+        let told = String::from_utf8(gone.stderr).unwrap();
+        assert_eq!((gone.status.code(), told.as_str()), (Some(0), ""), "{arguments:?}");
+    }
+}
+
+#[test]
+fn nothing_that_was_given_reaches_the_terminal_as_a_command() {
+    let site = Site::protected();
+    let red = "a\u{1b}[31mb";
+    let tag = format!("tag:{red}");
+    for arguments in [
+        vec![red],
+        vec!["points", red],
+        vec!["points", "docs", "--config", red],
+        vec!["restore", "docs", "--into", "x", "--to", &tag],
+        vec!["restore", "docs", "--into", "home/a\u{1b}[31mb"],
+        vec!["restore", "docs", "--into", red],
+    ] {
+        let done = site.rpo(arguments).says(&["a\\u{1b}[31mb"]);
+        assert!(!done.err.contains('\u{1b}') && !done.out.contains('\u{1b}'), "{done:#?}");
+    }
+}
+
+#[test]
+fn a_checkpoint_that_cannot_be_read_is_listed_as_that() {
+    let site = Site::protected();
+    site.ok(["checkpoint"]);
+    std::fs::write(site.path("home/checkpoints/docs/0000000000000002"), b"no manifest").unwrap();
+
+    site.ok(["points", "docs"]).says(&["docs@1", "docs@2 cannot be read: "]);
+    let points = site.ok(["points", "docs", "--json"]).json();
+    assert_eq!(points["unreadable"][0]["id"], "docs@2");
 }
 
 #[test]

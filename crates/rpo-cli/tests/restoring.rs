@@ -56,7 +56,16 @@ fn what_does_not_exist_is_named_with_what_does() {
     restore("docs", &["--to", "2020-01-01T00:00:00Z"])
         .fails(21, &["2020-01-01", "nearest after it is", "docs@1"]);
     restore("docs", &["--to", "lsn:4096"]).fails(21, &["lsn:4096"]);
-    restore("docs", &["--to", "yesterday-ish"]).ends_with(2).says(&["yesterday-ish"]);
+    restore("docs", &["--to", "latest", "--exclusive"])
+        .fails(21, &["names no commit that could be left out"]);
+    for (target, meant) in [
+        ("yesterday-ish", "did you mean tag:yesterday-ish"),
+        ("docs@1", "did you mean checkpoint:docs@1?"),
+        ("checkpoint:1", "write checkpoint:SOURCE@1"),
+        ("2026-13-01T00:00:00Z", "2026-13-01"),
+    ] {
+        restore("docs", &["--to", target]).ends_with(2).says(&[meant]);
+    }
     for command in [
         vec!["points", "photos"],
         vec!["tag", "photos", "x"],
@@ -96,6 +105,56 @@ fn a_time_between_two_checkpoints_gives_the_one_before() {
     site.ok(["checkpoint"]);
 
     site.restores(&complete, &then, &[]);
+    site.restores_docs_exactly();
+}
+
+#[test]
+fn a_time_in_the_future_gives_the_newest_state_and_says_so() {
+    let site = Site::protected();
+    let restore = ["restore", "docs", "--to", "2999-01-01T00:00:00Z", "--into"];
+
+    site.ok([&restore[..], &["restored"]].concat())
+        .says(&["note      the target lies in the future", "the newest checkpoint was complete at"]);
+
+    assert_eq!(site.tree("restored"), site.tree("docs"));
+    let planned = site.ok([&restore[..], &["again", "--plan", "--json"]].concat()).json();
+    assert!(planned["notes"][0].as_str().unwrap().contains("in the future"), "{planned}");
+}
+
+#[test]
+fn what_a_killed_restore_left_is_named_by_the_next_and_not_touched() {
+    let site = Site::protected();
+    let left = ".restored.rpo-partial-0123abcd";
+    site.write(format!("{left}/half"), b"of a file");
+    site.write(".another.rpo-partial-0123abcd/half", b"of another");
+
+    let done = site.ok(["restore", "docs", "--into", "restored", "--plan"]).says(&[left, "may be deleted"]);
+    assert!(!done.err.contains(".another"), "{done:#?}");
+    let report = site.ok(["restore", "docs", "--into", "restored", "--json"]).json();
+
+    let left = site.path(left);
+    assert_eq!(report["leftovers"], serde_json::json!([left.to_str().unwrap()]));
+    assert!(left.join("half").exists());
+}
+
+#[test]
+fn a_socket_is_left_out_and_counted() {
+    let site = Site::new();
+    let _socket = std::os::unix::net::UnixListener::bind(site.path("docs/socket")).unwrap();
+
+    site.ok(["checkpoint"]).says(&["left out by intent: 1 (sockets"]);
+}
+
+#[test]
+fn a_configuration_that_is_gone_is_missed_where_its_repository_stands() {
+    let site = Site::protected();
+    let text = fs::read(site.path("rpo.toml")).unwrap();
+    fs::remove_file(site.path("rpo.toml")).unwrap();
+
+    site.rpo(["points", "docs"]).fails(10, &["rpo.toml", "home is here", "next: "]).says(&["bring it back"]);
+
+    fs::write(site.path("rpo.toml"), text).unwrap();
+    site.ok(["init"]).says(&["was there"]);
     site.restores_docs_exactly();
 }
 

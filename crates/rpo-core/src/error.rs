@@ -35,6 +35,8 @@ pub enum ErrorKind {
     Unsupported,
     /// Stopped because somebody asked for it.
     Cancelled,
+    /// The system or the store does not let us: other rights or other credentials are needed.
+    Permission,
 }
 
 impl ErrorKind {
@@ -46,7 +48,7 @@ impl ErrorKind {
             Io::AlreadyExists => Self::Exists,
             Io::StorageFull | Io::QuotaExceeded | Io::FileTooLarge => Self::NoSpace,
             Io::WouldBlock | Io::ResourceBusy => Self::Busy,
-            Io::PermissionDenied | Io::ReadOnlyFilesystem => Self::Refused,
+            Io::PermissionDenied | Io::ReadOnlyFilesystem => Self::Permission,
             Io::InvalidInput | Io::NotADirectory | Io::IsADirectory | Io::DirectoryNotEmpty => Self::Invalid,
             Io::Unsupported => Self::Unsupported,
             _ => Self::Unknown,

@@ -88,8 +88,11 @@ impl FromStr for Target {
             return Ok(Self::Latest);
         }
         let forms = "use latest, checkpoint:SOURCE@N, time:RFC3339, lsn:N, seq:N, txn:N or tag:NAME";
-        let (form, rest) = text.split_once(':').ok_or_else(|| bad(forms.to_owned()))?;
+        let (form, rest) = text.split_once(':').ok_or_else(|| bad(format!("{forms}{}", meant(text))))?;
         match form {
+            "checkpoint" if is_number(rest) => Err(bad(format!(
+                "the number alone is not enough: write checkpoint:SOURCE@{rest} with the name of what is restored"
+            ))),
             "checkpoint" => rest.parse().map(Self::Checkpoint).map_err(|e| bad(e.to_string())),
             "time" => rest.parse().map(Self::Time).map_err(|e| bad(e.to_string())),
             "lsn" => rest.parse().map(Self::Lsn).map_err(|e| bad(e.to_string())),
@@ -100,6 +103,23 @@ impl FromStr for Target {
             "tag" => rest.parse().map(Self::Named).map_err(|e| bad(e.to_string())),
             _ => Err(bad(forms.to_owned())),
         }
+    }
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// What a text without a form in front was probably meant to be.
+fn meant(text: &str) -> String {
+    if is_number(text) {
+        format!("; did you mean checkpoint:SOURCE@{text}, or seq:{text}?")
+    } else if text.parse::<CheckpointId>().is_ok() {
+        format!("; did you mean checkpoint:{text}?")
+    } else if text.parse::<PointName>().is_ok() {
+        format!("; did you mean tag:{text}, a moment of that name?")
+    } else {
+        String::new()
     }
 }
 
@@ -189,6 +209,19 @@ mod tests {
         {
             let error = bad.parse::<Target>().unwrap_err();
             assert!(error.to_string().contains("is no target"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_target_without_its_form_says_what_was_probably_meant() {
+        for (text, meant) in [
+            ("before-upgrade", "did you mean tag:before-upgrade"),
+            ("docs@12", "did you mean checkpoint:docs@12?"),
+            ("12", "did you mean checkpoint:SOURCE@12, or seq:12?"),
+            ("checkpoint:12", "write checkpoint:SOURCE@12"),
+        ] {
+            let error = text.parse::<Target>().unwrap_err().to_string();
+            assert!(error.contains(meant), "{error}");
         }
     }
 

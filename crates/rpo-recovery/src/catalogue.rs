@@ -28,6 +28,8 @@ pub struct Base {
     pub bytes: u64,
     /// Entries that a restore makes.
     pub entries: u64,
+    /// Entries that should be in it and could not be read when it was made: it is partial if there are any.
+    pub left_out: u64,
     /// Names somebody gave to this moment.
     pub names: Vec<PointName>,
 }

@@ -26,10 +26,20 @@ impl fmt::Display for Refusal {
         write!(f, "{} cannot be restored: {}", self.target, self.reason)?;
         match (&self.nearest_before, &self.nearest_after) {
             (None, None) => f.write_str("; nothing else can be restored either"),
+            (Some(newest), None) if !self.has_place() => {
+                write!(f, "; the newest that can be restored is {newest}")
+            }
             (Some(before), None) => write!(f, "; the nearest before it is {before}"),
             (None, Some(after)) => write!(f, "; the nearest after it is {after}"),
             (Some(before), Some(after)) => write!(f, "; the nearest are {before} and {after}"),
         }
+    }
+}
+
+impl Refusal {
+    /// Whether what was asked for lies somewhere, so that something can be before it: an unknown name does not.
+    fn has_place(&self) -> bool {
+        !["latest", "tag:", "txn:"].iter().any(|form| self.target.starts_with(form))
     }
 }
 
@@ -81,7 +91,7 @@ pub enum RecoveryError {
     #[error("the restored state is not valid, nothing was put in place: {0}")]
     NotValid(String),
     /// Somebody asked to stop: nothing was put in place.
-    #[error("cancelled; nothing was put in place")]
+    #[error("stopped on request: nothing was put in place, and what was built is removed")]
     Cancelled,
 }
 

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::{StreamExt as _, TryStreamExt as _};
-use rpo_checkpoint::{Cancel, CheckpointError, CheckpointInfo, CheckpointOptions, Checkpointer, Progress};
+use rpo_checkpoint::{
+    Cancel, CheckpointError, CheckpointInfo, CheckpointOptions, Checkpointer, Lost, Progress,
+};
 use rpo_core::ports::Restorer;
 use rpo_core::target::{Bound, RestorePoint, Target};
 use rpo_core::{CheckpointId, Epoch, ErrorKind, Lsn, SourceId, StreamId};
@@ -27,6 +29,8 @@ pub struct Recovery {
     checkpoints: Checkpoints,
     /// Checkpoints that are there and cannot be read, with what is wrong.
     unreadable: Vec<(CheckpointId, String)>,
+    /// What partial checkpoints lack.
+    left_out: BTreeMap<CheckpointId, Vec<Lost>>,
 }
 
 /// The archived log of one history; without one, nothing.
@@ -76,6 +80,8 @@ impl Recovery {
             Some(stream) => history(repository, stream, epoch).await?,
             None => None,
         };
+        let left_out = survey.checkpoints.iter().filter(|info| !info.lost.is_empty());
+        let left_out = left_out.map(|info| (info.id.clone(), info.lost.clone())).collect();
         let ranges = archive.as_ref().map(|(_, found)| ranges(&found.pieces)).unwrap_or_default();
         let catalogue = Catalogue::new(bases(survey.checkpoints), ranges.clone());
         Ok(Self {
@@ -83,12 +89,18 @@ impl Recovery {
             log: Log { ranges, archive },
             checkpoints: Checkpoints(checkpointer),
             unreadable,
+            left_out,
         })
     }
 
     /// What can be restored.
     pub fn catalogue(&self) -> &Catalogue {
         &self.catalogue
+    }
+
+    /// Checkpoints that are there and cannot be read, each with what is wrong.
+    pub fn unreadable(&self) -> &[(CheckpointId, String)] {
+        &self.unreadable
     }
 
     /// Moments somebody named in the log, oldest first.
@@ -126,7 +138,19 @@ impl Recovery {
             return Err(Refusal { target: plan.target, reason, nearest_before, nearest_after: None }.into());
         }
         plan.notes.extend(passed_over);
+        plan.notes.extend(self.after_the_last(target));
+        let base = plan.base.as_ref().and_then(|base| self.left_out.get(&base.id));
+        plan.left_out = base.cloned().unwrap_or_default();
         Ok(plan)
+    }
+
+    /// That nothing is known of the time asked for: the newest checkpoint was complete before it, and no log goes on.
+    fn after_the_last(&self, target: &Target) -> Option<String> {
+        let Target::Time(time) = target else { return None };
+        let newest = self.catalogue.bases().iter().map(|base| base.finished).max()?;
+        (!self.catalogue.has_log() && *time > newest).then(|| {
+            format!("the newest checkpoint was complete at {newest}: what changed between that and the target is in none")
+        })
     }
 
     /// Checkpoints that might have been a better base than the plan's, and cannot be read. A log makes up for them.
@@ -180,6 +204,7 @@ fn bases(infos: Vec<CheckpointInfo>) -> Vec<Base> {
         position: info.position,
         bytes: info.statistics.bytes,
         entries: info.statistics.entries,
+        left_out: info.statistics.lost,
         names: info.tags.iter().filter_map(|tag| tag.parse().ok()).collect(),
         id: info.id,
     };

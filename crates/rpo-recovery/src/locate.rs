@@ -13,7 +13,8 @@ use crate::{Catalogue, RecoveryError, Refusal};
 /// Inclusive and exclusive: a *time* includes or excludes the commits of exactly that time (should a new writer's clock
 /// have been behind the old one's, it ends before the first commit that is too late); a *sequence* n is the first n
 /// or the first n − 1 commits; an *LSN* is the commits that end at or before it, or before it; a *transaction* includes or
-/// excludes its commit; for a checkpoint and a name both are the same.
+/// excludes its commit; for a checkpoint and a name both are the same; `latest` names no commit, so there is nothing
+/// that could be excluded: that is refused.
 ///
 /// # Errors
 /// [`Refusal`] if it cannot be restored, with the nearest points that can; or the archive could not be read.
@@ -26,6 +27,10 @@ pub async fn locate(
     let search = Search { catalogue, history, text: shown(target, bound) };
     match target {
         Target::Checkpoint(id) => Ok(Located::Checkpoint(id.clone())),
+        Target::Latest if bound == Bound::Exclusive => Err(search.refuse(
+            "latest names no commit that could be left out: name a time, a sequence, an LSN or a transaction",
+            None,
+        )),
         Target::Latest if !catalogue.has_log() => search.newest_state(),
         Target::Latest => search.latest(),
         Target::Time(time) if !catalogue.has_log() => {
@@ -71,6 +76,9 @@ pub async fn named_points(
     }
     Ok(points)
 }
+
+/// How many names of moments a refusal tells.
+const NAMES_MAX: usize = 20;
 
 struct Search<'a> {
     catalogue: &'a Catalogue,
@@ -291,17 +299,26 @@ impl Search<'_> {
         }
         let points = named_points(self.catalogue, self.history).await?;
         let Some(found) = points.iter().rfind(|p| p.name.as_ref() == Some(name)) else {
-            let bases = self.catalogue.bases().iter().flat_map(|base| &base.names);
-            let known: Vec<_> =
-                points.iter().filter_map(|p| p.name.as_ref()).chain(bases).map(PointName::as_str).collect();
-            let known = if known.is_empty() {
-                "no moment was named".to_owned()
-            } else {
-                format!("named were: {}", known.join(", "))
-            };
-            return Err(self.refuse(known, None));
+            return Err(self.refuse(self.names(&points), None));
         };
         Ok(Located::Boundary(found.clone()))
+    }
+
+    /// Which names there are, the newest first.
+    fn names(&self, points: &[RestorePoint]) -> String {
+        let bases = self.catalogue.bases().iter().flat_map(|base| &base.names);
+        let mut known: Vec<&str> = Vec::new();
+        for name in bases.chain(points.iter().filter_map(|p| p.name.as_ref())).map(PointName::as_str).rev() {
+            if !known.contains(&name) {
+                known.push(name); // a snapshot has the names of its origin
+            }
+        }
+        let named = &known[..known.len().min(NAMES_MAX)];
+        match known.len() - named.len() {
+            _ if known.is_empty() => "no moment has that name, nor any other".to_owned(),
+            0 => format!("no moment has that name; named were: {}", named.join(", ")),
+            more => format!("no moment has that name; named were: {}, and {more} more", named.join(", ")),
+        }
     }
 }
 

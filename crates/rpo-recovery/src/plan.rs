@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use rpo_checkpoint::Lost;
 use rpo_core::target::{Bound, RestorePoint, Target};
 use rpo_core::{ByteSize, CheckpointId, Lsn, Position, Timestamp};
 use serde::Serialize;
@@ -63,9 +64,15 @@ pub struct Plan {
     pub bytes_needed: u64,
     /// Expected duration in seconds; absent until a restore of this thing was measured.
     pub estimate_seconds: Option<f64>,
+    /// What the base should hold and does not, because it could not be read when it was made; `base.left_out` counts it,
+    /// here it is named as far as the checkpoint names it.
+    pub left_out: Vec<Lost>,
     /// What should be known about it.
     pub notes: Vec<String>,
 }
+
+/// How many entries that were left out are named to people.
+const NAMED_MAX: usize = 10;
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -103,7 +110,32 @@ impl fmt::Display for Plan {
             "estimate  {}",
             self.estimate_seconds.map_or("unknown: nothing was measured yet".into(), |s| format!("{s:.0} s"))
         )?;
+        if let Some(warning) = self.warning() {
+            writeln!(f, "warning   {warning}")?;
+        }
         self.notes.iter().try_for_each(|note| writeln!(f, "note      {note}"))
+    }
+}
+
+impl Plan {
+    /// That the base is partial, and what it lacks; none if it is whole.
+    pub fn warning(&self) -> Option<String> {
+        let count = self.base.as_ref().map_or(0, |base| base.left_out);
+        if count == 0 {
+            return None;
+        }
+        let entries = if count == 1 { "entry" } else { "entries" };
+        let mut text = format!("this checkpoint left out {count} {entries} that could not be read then");
+        let mut separator = ": ";
+        let named = &self.left_out[..self.left_out.len().min(NAMED_MAX)];
+        for Lost { path, reason } in named {
+            text += &format!("{separator}{path} ({reason})");
+            separator = ", ";
+        }
+        if count > named.len() as u64 && !named.is_empty() {
+            text += &format!(" and {} more", count - named.len() as u64);
+        }
+        Some(text)
     }
 }
 
@@ -160,6 +192,7 @@ impl Catalogue {
             commits_after: None,
             bytes_needed: base.map_or(0, |b| b.bytes),
             estimate_seconds: None,
+            left_out: Vec::new(),
             notes: Vec::new(),
         };
         self.tell_what_is_left_out(&mut plan);
@@ -176,6 +209,7 @@ impl Catalogue {
             commits_after: None,
             bytes_needed: base.bytes,
             estimate_seconds: None,
+            left_out: Vec::new(),
             notes,
         };
         self.tell_what_is_left_out(&mut plan);

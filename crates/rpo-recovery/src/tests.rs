@@ -121,6 +121,7 @@ fn base(number: u64, commits: u64) -> Base {
         position: Some(at(lsn, commits)),
         bytes: 1,
         entries: 1,
+        left_out: 0,
         names: Vec::new(),
     }
 }
@@ -354,6 +355,20 @@ fn a_thing_without_a_log_is_restored_from_the_newest_checkpoint_complete_by_then
         panic!("nothing was complete by then");
     };
     assert_eq!(refusal.nearest_after.unwrap().checkpoint.unwrap().number, 1);
+}
+
+#[test]
+fn a_plan_from_a_partial_checkpoint_warns_with_what_it_lacks() {
+    let lost = |path: &str| rpo_checkpoint::Lost { path: path.to_owned(), reason: "locked".to_owned() };
+    let site = Site { ranges: Vec::new(), numbers: Vec::new(), entries: BTreeMap::new() };
+    let partial = Base { position: None, left_out: 3, ..base(1, 0) };
+
+    let mut plan = site.reach(vec![partial], "latest", Bound::Inclusive).unwrap();
+    plan.left_out = vec![lost("a"), lost("b")];
+
+    let said = "warning   this checkpoint left out 3 entries that could not be read then: a (locked), b (locked) and 1 more";
+    assert!(plan.to_string().contains(said), "{plan}");
+    assert_eq!(site.reach(vec![base(1, 0)], "checkpoint:bank@1", Bound::Inclusive).unwrap().warning(), None);
 }
 
 #[test]

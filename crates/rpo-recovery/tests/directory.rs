@@ -202,7 +202,10 @@ async fn a_target_that_cannot_be_had_is_refused_with_the_nearest() {
     assert!(exclusive.to_string().contains("(exclusive) cannot be restored"), "{exclusive}");
     let nearest = format!("there is no checkpoint docs@9; the nearest before it is {}", at(newest));
     assert_eq!(unknown.to_string(), format!("checkpoint:docs@9 cannot be restored: {nearest}"));
-    assert!(tag.to_string().contains("named were: before-upgrade"), "{tag}");
+    let newest_is = format!("named were: before-upgrade; the newest that can be restored is {}", at(newest));
+    assert!(tag.to_string().ends_with(&newest_is), "{tag}");
+    let latest = site.refusal("latest", Bound::Exclusive).await;
+    assert!(latest.reason.contains("names no commit that could be left out"), "{latest}");
     for position in ["seq:3", "lsn:100", "txn:7"] {
         let refusal = site.refusal(position, Bound::Inclusive).await;
         assert!(refusal.reason.contains("has no log"), "{refusal}");
@@ -316,4 +319,18 @@ async fn a_plan_says_the_same_to_people_and_programs() {
     let json = serde_json::to_value(&plan).unwrap();
     assert_eq!(json["base"]["id"], serde_json::json!("docs@3"), "{json}");
     assert!(plan.to_string().contains("base      docs@3"), "{plan}");
+    assert!(!plan.to_string().contains("warning"), "{plan}");
+}
+
+#[tokio::test]
+async fn a_time_after_everything_known_says_that_what_changed_since_is_in_no_checkpoint() {
+    let site = Site::new().await;
+    let newest = site.infos.iter().map(|info| info.finished).max().unwrap();
+    let later = newest.saturating_add(std::time::Duration::from_secs(1));
+
+    let after = site.plan(&format!("time:{later}"), Bound::Inclusive).await.unwrap();
+    let at = site.plan(&format!("time:{newest}"), Bound::Inclusive).await.unwrap();
+
+    assert!(after.notes.iter().any(|note| note.contains(&newest.to_string())), "{after}");
+    assert_eq!(at.notes, Vec::<String>::new());
 }

@@ -131,7 +131,14 @@ fn open(url: &Url, build: fn(&mut Parts<'_>) -> Finished) -> Result<Arc<dyn Stor
 
 fn operator(parts: &Parts<'_>, builder: impl Builder) -> Result<Operator, StorageError> {
     parts.refuse_the_rest()?;
-    Operator::new(builder).map_err(|e| parts.wrong(e.message().to_owned()))
+    Operator::new(builder).map_err(|e| {
+        parts.wrong(match e.message() {
+            said if said.starts_with("region is missing") => {
+                "names no region: add region=NAME to it, or set AWS_REGION".to_owned()
+            }
+            said => said.to_owned(),
+        })
+    })
 }
 
 #[cfg(feature = "s3")]

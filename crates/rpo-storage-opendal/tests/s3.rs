@@ -67,6 +67,65 @@ async fn a_server_that_is_not_there_leaves_creates_unknown_and_looks_to_be_repea
 async fn without_credentials_nothing_is_sent_and_that_is_told() {
     let store = OpendalStorage::new(Operator::new(absent_server()).unwrap());
     let create = store.create(&Key::new("a").unwrap(), Bytes::new()).await.unwrap_err();
-    assert!(matches!(create.kind(), ErrorKind::Refused | ErrorKind::Retry), "{create}");
-    assert!(create.to_string().contains("credential"), "{create}");
+    assert!(matches!(create.kind(), ErrorKind::Permission | ErrorKind::Retry), "{create}");
+    let text = create.to_string();
+    assert!(text.contains("no credentials") && text.contains("next: set AWS_ACCESS_KEY_ID"), "{text}");
+    assert!(!text.contains('{'), "no dump: {text}");
+}
+
+/// A server that gives every request this one answer.
+fn answering(status: &'static str, body: &'static str) -> OpendalStorage {
+    use std::io::{Read as _, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+    let endpoint = format!("http://{}", listener.local_addr().expect("it is bound"));
+    std::thread::spawn(move || {
+        for mut connection in listener.incoming().map_while(Result::ok) {
+            let mut request = [0; 16 << 10];
+            let _ = connection.read(&mut request);
+            let length = body.len();
+            let head = format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
+            let _ = connection.write_all(format!("{head}{body}").as_bytes());
+        }
+    });
+    let server = services::S3::default().bucket("b").region("x").endpoint(&endpoint).disable_config_load();
+    let server = server.access_key_id("the-id").secret_access_key("the-secret");
+    OpendalStorage::new(Operator::new(server).expect("the options are complete"))
+}
+
+#[tokio::test]
+async fn what_a_server_refuses_is_told_in_its_words_and_not_as_a_dump() {
+    let denied = "<Error><Code>AccessDenied</Code><Message>Not yours</Message><Resource>/b/a</Resource>\
+                  <RequestId>7</RequestId></Error>";
+    let no_bucket = "<Error><Code>NoSuchBucket</Code><Message>Not there</Message><Resource>/b</Resource>\
+                     <RequestId>8</RequestId></Error>";
+    for (status, body, kind, texts) in [
+        (
+            "403 Forbidden",
+            denied,
+            ErrorKind::Permission,
+            ["Not yours (AccessDenied)", "next: see that AWS_ACCESS_KEY_ID"],
+        ),
+        (
+            "404 Not Found",
+            no_bucket,
+            ErrorKind::Invalid,
+            ["Not there (NoSuchBucket)", "next: make the bucket"],
+        ),
+    ] {
+        let store = answering(status, body);
+        let error = store.create(&Key::new("a").unwrap(), Bytes::from_static(b"x")).await.unwrap_err();
+        assert_eq!(error.kind(), kind, "{error}");
+        let text = error.to_string();
+        assert!(texts.iter().all(|part| text.contains(part)), "{text}");
+        assert!(!text.contains("S3Error") && !text.contains("request_id"), "no dump: {text}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_told_with_what_to_look_at() {
+    let server = absent_server().access_key_id("the-id").secret_access_key("the-secret");
+    let store = OpendalStorage::new(Operator::new(server).unwrap());
+    let error = store.stat(&Key::new("a").unwrap()).await.unwrap_err().to_string();
+    assert!(error.contains("the server cannot be reached: Connection refused"), "{error}");
+    assert!(error.contains("next: check `endpoint`"), "{error}");
 }

@@ -70,6 +70,10 @@ impl LocalStorage {
         match disk.list(&root) {
             Ok(_) => {}
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) if ErrorKind::of_io(&e) == ErrorKind::Permission => {
+                let kind = ErrorKind::Permission;
+                return Err(StorageError::failed(url, "open", "directory", kind, e.to_string()));
+            }
             Err(e) => return Err(bad(format!("cannot be opened as a directory: {e}"))),
         }
         let device = device(disk.as_ref(), &root);

@@ -8,7 +8,9 @@ use rpo::ops::{self, CheckpointReport, CheckpointRequest};
 use super::{Named, site, stop_on_signal};
 use crate::arguments::Checkpoint;
 use crate::exit;
+use crate::failure::message_of;
 use crate::output::Output;
+use crate::text::line;
 
 pub(crate) async fn run(path: &Path, checkpoint: &Checkpoint, output: Output) -> anyhow::Result<u8> {
     let site = site(path, Named { system: checkpoint.system.as_ref(), copy: None }).await?;
@@ -32,7 +34,7 @@ pub(crate) async fn run(path: &Path, checkpoint: &Checkpoint, output: Output) ->
             Err(error) => {
                 let error = anyhow::Error::from(error).context(name);
                 if let Some(earlier) = &failed {
-                    output.say(format!("error: {}", crate::message_of(&error)));
+                    output.say(format!("error: {}", message_of(&error)));
                     tracing::debug!(%earlier, "an earlier system failed, too");
                 } else {
                     failed = Some(error);
@@ -42,7 +44,7 @@ pub(crate) async fn run(path: &Path, checkpoint: &Checkpoint, output: Output) ->
         };
         show(&report, output)?;
         if report.is_partial() {
-            code = exit::PARTIAL;
+            code = if cancel.is_cancelled() { exit::INTERRUPTED } else { exit::PARTIAL };
         }
     }
     failed.map_or(Ok(code), Err)
@@ -64,14 +66,20 @@ pub(crate) fn show(report: &CheckpointReport, output: Output) -> anyhow::Result<
             report.seconds,
         );
         if !report.checkpoint.tags.is_empty() {
-            text += &format!("  named {}", report.checkpoint.tags.join(", "));
+            text += &format!("  named {}", line(&report.checkpoint.tags.join(", ")));
         }
         for lost in &report.checkpoint.lost {
-            text += &format!("\n  not captured: {}: {}", lost.path, lost.reason);
+            text += &format!("\n  not captured: {}: {}", line(&lost.path), line(&lost.reason));
         }
         let named = report.checkpoint.lost.len() as u64;
         if counts.lost > named {
             text += &format!("\n  not captured: {} more", counts.lost - named);
+        }
+        if counts.skipped > 0 {
+            text += &format!(
+                "\n  left out by intent: {} (sockets, what is excluded, other file systems, the repository itself)",
+                counts.skipped
+            );
         }
         if counts.changed_while_read > 0 {
             text +=

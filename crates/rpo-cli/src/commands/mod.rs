@@ -13,13 +13,14 @@ pub(crate) mod tag;
 pub(crate) mod verify;
 
 use std::path::Path;
+use std::time::Duration;
 
 use rpo::checkpoint::Cancel;
 use rpo::config::Config;
 use rpo::core::{CopyName, SourceId};
 use rpo::{Site, SiteParts};
 
-use crate::output::Output;
+use crate::output::{Output, complain};
 
 /// A refusal of the command line itself, with its exit code.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +80,9 @@ pub(crate) fn count(number: u64, what: &str) -> String {
     format!("{number} {what}{plural}")
 }
 
+/// Work that stops within this time after being asked to says only how it ended.
+const STOPS_WITHIN: Duration = Duration::from_millis(300);
+
 /// Ctrl-C and SIGTERM stop long work at the next safe moment; a second Ctrl-C ends at once.
 pub(crate) fn stop_on_signal() -> anyhow::Result<Cancel> {
     use tokio::signal::unix::{SignalKind, signal};
@@ -86,10 +90,19 @@ pub(crate) fn stop_on_signal() -> anyhow::Result<Cancel> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let told = cancel.clone();
     tokio::spawn(async move {
-        tokio::select! { _ = interrupt.recv() => {} _ = terminate.recv() => {} }
-        eprintln!("stopping at the next safe moment; again to stop at once");
+        let mut asked = async || {
+            tokio::select! { _ = interrupt.recv() => {} _ = terminate.recv() => {} }
+        };
+        asked().await;
         told.cancel();
-        tokio::select! { _ = interrupt.recv() => {} _ = terminate.recv() => {} }
+        if tokio::time::timeout(STOPS_WITHIN, asked()).await.is_err() {
+            complain("stopping at the next safe moment; again to stop at once");
+            asked().await;
+        }
+        complain(
+            "stopped at once: checkpoints that were complete are whole, the target of a restore is as it was; what a \
+             restore had built (.NAME.rpo-partial-… beside the target) may be deleted",
+        );
         std::process::exit(i32::from(crate::exit::INTERRUPTED));
     });
     Ok(cancel)

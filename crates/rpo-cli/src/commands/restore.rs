@@ -13,6 +13,7 @@ use super::{Named, say_if_not_home, site_read_only, stop_on_signal};
 use crate::arguments::Restore;
 use crate::exit;
 use crate::output::Output;
+use crate::text;
 
 /// What `--plan --json` says.
 #[derive(Serialize)]
@@ -35,6 +36,12 @@ pub(crate) async fn run(path: &Path, restore: Restore, output: Output) -> anyhow
         from: restore.from,
         into: absolute(&restore.into),
     };
+    for left in ops::leftovers(&request.into) {
+        output.say(format!(
+            "{} was left by a restore that did not end; if none is running there, it may be deleted",
+            text::path(&left)
+        ));
+    }
     if restore.plan {
         let plan = ops::plan(&site, &request).await?;
         let planned = Planned { schema_version: rpo::SCHEMA_VERSION, plan: &plan };
@@ -47,25 +54,25 @@ pub(crate) async fn run(path: &Path, restore: Restore, output: Output) -> anyhow
     progress.done();
     let report = restored?;
     output.result(&report, || {
-        let mut text = report.plan.to_string();
+        let mut said = report.plan.to_string();
         let outcome = &report.outcome;
-        text += &format!(
+        said += &format!(
             "restored  {} entries, {}{} from copy {} into {} in {:.1} s\n",
             outcome.entries,
             ByteSize::new(outcome.bytes),
             if outcome.commits > 0 { format!(", {} commits", outcome.commits) } else { String::new() },
             report.copy,
-            report.into.display(),
+            text::path(&report.into),
             report.seconds
         );
         if !outcome.checks.is_empty() {
             let checks: Vec<_> = outcome.checks.iter().map(ToString::to_string).collect();
-            text += &format!("checked   {}\n", checks.join(", "));
+            said += &format!("checked   {}\n", checks.join(", "));
         }
         for note in &outcome.approximated {
-            text += &format!("not exact {note}\n");
+            said += &format!("not exact {}\n", text::line(note));
         }
-        text
+        said
     })?;
     Ok(if report.outcome.approximated.is_empty() { exit::OK } else { exit::PARTIAL })
 }

@@ -23,8 +23,10 @@ use rpo::core::ByteSize;
 
 use crate::arguments::Demo;
 use crate::exit;
+use crate::failure::message_of;
 use crate::output::Output;
 use record::Record;
+use replica::Size;
 
 /// Longest time for the part with the bank; it takes about a tenth of it.
 const BANK_LIMIT: Duration = Duration::from_secs(180);
@@ -61,10 +63,12 @@ pub(crate) async fn run(arguments: &Demo, output: Output) -> anyhow::Result<u8> 
     let stage = Stage { dir, except, parts, passphrase: hex::encode(random), seed: arguments.seed, output };
     let mut record = Record::new(stage.seed, &tree, stage.parts.clock.clone(), output);
     tokio::select! {
-        () = play(&stage, &tree, &mut record) => {}
+        played = play(&stage, &tree, &mut record) => played?,
         interrupted = tokio::signal::ctrl_c() => {
             interrupted?;
-            return Ok(exit::INTERRUPTED); // what was begun is killed and removed on the way out
+            // What was begun is killed and removed on the way out.
+            output.say("stopped on request: the tree was only read; what the demo made is gone, but for a --work directory");
+            return Ok(exit::INTERRUPTED);
         }
     }
     let shown = record.finish();
@@ -72,8 +76,8 @@ pub(crate) async fn run(arguments: &Demo, output: Output) -> anyhow::Result<u8> 
     Ok(if shown.passed { exit::OK } else { exit::FAILED })
 }
 
-/// Plays both parts. One that cannot be played to its end is a check that failed.
-async fn play(stage: &Stage, tree: &Path, record: &mut Record) {
+/// Plays both parts. One that cannot be played to its end is a check that failed; without room there is no demo.
+async fn play(stage: &Stage, tree: &Path, record: &mut Record) -> anyhow::Result<()> {
     let size = replica::measure(tree, &stage.except);
     if size.bytes > 2 << 30 {
         let bytes = ByteSize::new(size.bytes);
@@ -84,23 +88,43 @@ async fn play(stage: &Stage, tree: &Path, record: &mut Record) {
     let gib = u32::try_from(size.bytes >> 30).unwrap_or(u32::MAX);
     let limit = TREE_LIMIT + Duration::from_secs(u64::from(gib) * u64::from(TREE_LIMIT_PER_GIB));
     let played = tokio::time::timeout(limit, tree::play(stage, tree, record)).await;
-    ended(record, "directory", limit, played);
+    ended(stage, size, record, "directory", limit, played)?;
     let played = tokio::time::timeout(BANK_LIMIT, bank_killed::play(stage, record)).await;
-    ended(record, "ledger", BANK_LIMIT, played);
+    ended(stage, size, record, "ledger", BANK_LIMIT, played)
 }
 
 fn ended(
+    stage: &Stage,
+    size: Size,
     record: &mut Record,
     part: &str,
     limit: Duration,
     played: Result<anyhow::Result<()>, tokio::time::error::Elapsed>,
-) {
+) -> anyhow::Result<()> {
     let trouble = match played {
-        Ok(Ok(())) => return,
-        Ok(Err(error)) => format!("{error:#}"),
+        Ok(Ok(())) => return Ok(()),
+        Ok(Err(error)) if lacks_room(&error) => return Err(no_room(stage, size, &error)),
+        Ok(Err(error)) => message_of(&error),
         Err(_) => format!("not over after {} s", limit.as_secs()),
     };
     record.check(format!("{part}: played to its end"), Err(trouble));
+    Ok(())
+}
+
+/// What a full disk says, here or in the words of the child that had to stop for it.
+fn lacks_room(error: &anyhow::Error) -> bool {
+    crate::failure::lacks_room(error) || message_of(error).contains("No space left on device")
+}
+
+fn no_room(stage: &Stage, size: Size, error: &anyhow::Error) -> anyhow::Error {
+    let text = format!(
+        "there is no room for the demo in {}: {}; it takes five times the tree's {} and some 100 MiB more; next: --work DIR \
+         where there is more, or --tree DIR of a smaller one",
+        stage.dir.display(),
+        message_of(error),
+        ByteSize::new(size.bytes)
+    );
+    crate::commands::Refused::new(exit::FAILED, text)
 }
 
 /// The project's own checkout if this runs inside one, else the current directory.

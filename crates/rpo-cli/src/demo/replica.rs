@@ -13,6 +13,8 @@ use rustix::fs::{
     AtFlags, CWD, Timespec, Timestamps, XattrFlags, lgetxattr, llistxattr, lsetxattr, utimensat,
 };
 
+use crate::failure::lacks_room;
+
 /// Read and written at once; so long a run of zeros becomes a hole.
 const BLOCK: usize = 64 << 10;
 
@@ -70,6 +72,9 @@ impl Copying<'_> {
             if !self.except.contains(&from)
                 && let Err(error) = self.one(&from, &to)
             {
+                if lacks_room(&error) {
+                    return Err(error.context(to.display().to_string())); // it is not the entry's fault
+                }
                 self.left.push(format!("{}: {error:#}", from.display()));
             }
         }

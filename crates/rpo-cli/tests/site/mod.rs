@@ -87,13 +87,8 @@ impl Site {
     /// Runs `rpo` to its end.
     pub fn rpo<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Done {
         let arguments: Vec<OsString> = arguments.into_iter().map(|a| a.as_ref().to_owned()).collect();
-        let output = self.command(&arguments).output().unwrap();
-        Done {
-            arguments,
-            code: output.status.code(),
-            out: String::from_utf8(output.stdout).expect("stdout is text"),
-            err: String::from_utf8(output.stderr).expect("stderr is text"),
-        }
+        let command = self.command(&arguments);
+        Done::of(arguments, command)
     }
 
     /// Runs `rpo`, which must succeed.
@@ -166,6 +161,17 @@ pub struct Done {
 }
 
 impl Done {
+    /// Runs `command` to its end.
+    pub fn of<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>, mut command: Command) -> Self {
+        let output = command.output().unwrap();
+        Self {
+            arguments: arguments.into_iter().map(|a| a.as_ref().to_owned()).collect(),
+            code: output.status.code(),
+            out: String::from_utf8(output.stdout).expect("stdout is text"),
+            err: String::from_utf8(output.stderr).expect("stderr is text"),
+        }
+    }
+
     #[track_caller]
     pub fn ends_with(self, code: i32) -> Self {
         assert_eq!(self.code, Some(code), "{self:#?}");

@@ -1,7 +1,9 @@
 //! A small program with a log and two copies, and an oracle that only knows what was acknowledged.
-#![allow(dead_code)] // each story uses its part
+#![allow(dead_code, unused_imports)] // each story uses its part
 
+mod judging;
 mod ledger;
+mod oracle;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -9,13 +11,12 @@ use std::time::Duration;
 
 use rpo_checkpoint::{Cancel, CheckpointKind, CheckpointOptions, Checkpointer, Labels, NoProgress};
 use rpo_core::frame::CommitDraft;
-use rpo_core::target::{Bound, RestorePoint, Target};
 use rpo_core::{
-    CheckpointId, Clock, CopyName, Entropy, Epoch, Lsn, Monotonic, Position, Sequence, SourceId, StreamId,
-    Timestamp, TransactionId,
+    CheckpointId, Clock, CopyName, Entropy, Epoch, Lsn, Monotonic, SourceId, StreamId, Timestamp,
+    TransactionId,
 };
 use rpo_os::OsDisk;
-use rpo_recovery::{Outcome, Plan, PlanOptions, Recovery, RecoveryError, Refusal};
+use rpo_recovery::{Recovery, RecoveryError};
 use rpo_replication::object::{OBJECT_BYTES_MAX, Place, open_object};
 use rpo_replication::{
     ArchiveObject, Copies, CopyDomain, CopySpec, Fork, LogShipper, Mirror, MirrorConfig, Role, ShipConfig,
@@ -26,7 +27,9 @@ use rpo_storage::{Key, ListRequest, LocalStorage, MemoryStorage, Storage};
 use rpo_testkit::sim::Rng;
 use rpo_wal::{Drive, Log, LogParts, OpenAs, WalConfig};
 
-pub(crate) use self::ledger::{Change, Ledger, LedgerRestorer, State};
+pub(crate) use self::judging::{judge, judge_random, refused, restore};
+pub(crate) use self::ledger::{Change, Ledger};
+pub(crate) use self::oracle::{Issued, Oracle};
 
 /// A clock that stands still until told; its wall side can be put back.
 #[derive(Debug, Default)]
@@ -61,83 +64,6 @@ impl Entropy for TestEntropy {
     fn fill(&self, out: &mut [u8]) -> std::io::Result<()> {
         self.0.lock().unwrap().fill(out);
         Ok(())
-    }
-}
-
-/// One acknowledged commit: all the oracle knows.
-#[derive(Debug, Clone)]
-pub(crate) struct Issued {
-    pub(crate) changes: Vec<Change>,
-    pub(crate) end: Lsn,
-    pub(crate) time: Timestamp,
-    pub(crate) transaction: Option<TransactionId>,
-}
-
-/// What was acknowledged in one history, in order, and what was named.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Oracle {
-    pub(crate) issued: Vec<Issued>,
-    /// Each name with the number of commits before it.
-    pub(crate) tags: Vec<(String, usize)>,
-    /// Each checkpoint with the number of commits in it.
-    pub(crate) bases: Vec<(CheckpointId, usize)>,
-}
-
-impl Oracle {
-    /// The state after the first `count` commits.
-    pub(crate) fn state(&self, count: usize) -> State {
-        let mut state = State::default();
-        self.issued[..count].iter().for_each(|commit| state.apply(commit.transaction, &commit.changes));
-        state
-    }
-
-    /// How many commits `target` means.
-    pub(crate) fn count(&self, target: &Target, bound: Bound) -> Option<usize> {
-        let inclusive = bound == Bound::Inclusive;
-        let those = |fits: &dyn Fn(&Issued) -> bool| Some(self.issued.iter().filter(|c| fits(c)).count());
-        match target {
-            Target::Latest => Some(self.issued.len()),
-            Target::Sequence(n) if inclusive => usize::try_from(n.get()).ok(),
-            Target::Sequence(n) => usize::try_from(n.get()).ok()?.checked_sub(1),
-            Target::Time(time) => those(&|c| c.time < *time || inclusive && c.time == *time),
-            Target::Lsn(lsn) => those(&|c| c.end < *lsn || inclusive && c.end == *lsn),
-            Target::Transaction(id) => {
-                let at = self.issued.iter().position(|c| c.transaction == Some(*id))?;
-                Some(at + usize::from(inclusive))
-            }
-            Target::Named(name) => Some(self.tags.iter().rfind(|(known, _)| known == name.as_str())?.1),
-            Target::Checkpoint(id) => Some(self.bases.iter().find(|(known, _)| known == id)?.1),
-        }
-    }
-
-    /// The commits of the newest checkpoint that is not past the first `count` commits.
-    pub(crate) fn base_before(&self, count: usize) -> Option<usize> {
-        self.bases.iter().map(|(_, commits)| *commits).filter(|commits| *commits <= count).max()
-    }
-
-    /// A target that can be reached, of any form.
-    pub(crate) fn random_target(&self, rng: &mut Rng) -> (Target, Bound) {
-        let bound = if rng.coin() { Bound::Inclusive } else { Bound::Exclusive };
-        let any = |rng: &mut Rng| &self.issued[rng.index(self.issued.len())];
-        let target = match rng.below(8) {
-            0 | 1 => Target::Time(any(rng).time),
-            2 => {
-                // Between two commits, or at one.
-                let (first, last) =
-                    (self.issued[0].time.as_micros(), self.issued[self.issued.len() - 1].time.as_micros());
-                Target::Time(Timestamp::from_micros(first + rng.below((last - first) as u64 + 1) as i64))
-            }
-            3 => Target::Sequence(Sequence::new(rng.below(self.issued.len() as u64) + 1)),
-            4 => Target::Lsn(any(rng).end),
-            5 => Target::Lsn(Lsn::new(1 + rng.below(self.issued[self.issued.len() - 1].end.get()))),
-            6 => match any(rng).transaction {
-                Some(id) => Target::Transaction(id),
-                None => Target::Latest,
-            },
-            _ if self.tags.is_empty() => Target::Latest,
-            _ => Target::Named(self.tags[rng.index(self.tags.len())].0.parse().unwrap()),
-        };
-        (target, bound)
     }
 }
 
@@ -381,115 +307,4 @@ impl Site {
     pub(crate) async fn delete_batch(&self, copy: usize, epoch: Epoch, number: u64) {
         self.specs[copy].repository.storage().delete(&batch_key(&self.stream, epoch, number)).await.unwrap();
     }
-}
-
-/// Plans and restores; what came out, as bytes.
-pub(crate) async fn restore(
-    recovery: &Recovery,
-    target: &Target,
-    bound: Bound,
-    options: PlanOptions,
-) -> Result<(Plan, Outcome, Vec<u8>), RecoveryError> {
-    let plan = recovery.plan(target, bound, options).await?;
-    let restorer = Arc::new(LedgerRestorer::default());
-    let outcome = recovery.execute(&plan, restorer.clone(), &NoProgress, &Cancel::new()).await;
-    let published = restorer.published();
-    match outcome {
-        Ok(outcome) => Ok((plan, outcome, published.expect("a restore that worked is in place"))),
-        Err(error) => {
-            assert!(published.is_none(), "a restore that failed is in place");
-            Err(error)
-        }
-    }
-}
-
-/// Holds one restore against the oracle; what differs, for people.
-pub(crate) async fn judge(
-    recovery: &Recovery,
-    oracle: &Oracle,
-    target: &Target,
-    bound: Bound,
-    replay: bool,
-) -> Result<(), String> {
-    let wanted = oracle.count(target, bound).expect("a target that exists");
-    let wanted = match (replay, target) {
-        (true, _) | (_, Target::Checkpoint(_)) => wanted,
-        (false, _) => match oracle.base_before(wanted) {
-            Some(base) => base,
-            None => {
-                let refused = restore(recovery, target, bound, PlanOptions { replay }).await;
-                return match refused {
-                    Err(RecoveryError::Refused(_)) => Ok(()),
-                    other => Err(format!("{target} {bound} without a base gave {other:?}")),
-                };
-            }
-        },
-    };
-    let what = format!("{target} {bound}, replay {replay}: {wanted} commits");
-    let (plan, outcome, bytes) =
-        restore(recovery, target, bound, PlanOptions { replay }).await.map_err(|e| format!("{what}: {e}"))?;
-    let expected = oracle.state(wanted).encode();
-    if bytes != expected {
-        let got = State::decode(&bytes).map_or(0, |state| state.commits);
-        return Err(format!("{what}: got {got} commits by\n{plan}"));
-    }
-    let reached = plan.reached.position.and_then(|p| p.sequence).map(Sequence::get);
-    if reached != Some(wanted as u64)
-        || outcome.position.and_then(|p| p.sequence) != Some(Sequence::new(wanted as u64))
-    {
-        return Err(format!("{what}: the plan says {reached:?}, the outcome {outcome:?}"));
-    }
-    let base = plan.base.as_ref().and_then(|b| b.position?.sequence).map_or(0, Sequence::get);
-    if base > wanted as u64 {
-        return Err(format!("{what}: the base holds {base} commits"));
-    }
-    let left = oracle.issued.len() - wanted;
-    if plan.commits_after != Some(left as u64) {
-        return Err(format!("{what}: {left} commits are left out, the plan says {:?}", plan.commits_after));
-    }
-    let again =
-        restore(recovery, target, bound, PlanOptions { replay }).await.map_err(|e| format!("{what}: {e}"))?;
-    if again.2 != bytes { Err(format!("{what}: the second time gave other bytes")) } else { Ok(()) }
-}
-
-/// Random targets held against the oracle; the first that differs.
-pub(crate) async fn judge_random(
-    recovery: &Recovery,
-    oracle: &Oracle,
-    rng: &mut Rng,
-    targets: usize,
-) -> Result<(), String> {
-    for _ in 0..targets {
-        let (target, bound) = oracle.random_target(rng);
-        // Before everything there is the empty beginning, which has no place in the text of a time or an LSN.
-        if oracle.count(&target, bound).is_none() {
-            continue;
-        }
-        judge(recovery, oracle, &target, bound, rng.below(4) > 0).await?;
-    }
-    Ok(())
-}
-
-/// The refusal of a target; that it names points which can themselves be restored is checked by restoring them.
-pub(crate) async fn refused(recovery: &Recovery, oracle: &Oracle, target: &str) -> Refusal {
-    let target: Target = target.parse().unwrap();
-    let refusal = match recovery.plan(&target, Bound::Inclusive, PlanOptions::default()).await {
-        Err(RecoveryError::Refused(refusal)) => refusal,
-        other => panic!("{target} was not refused: {other:?}"),
-    };
-    for nearest in [&refusal.nearest_before, &refusal.nearest_after].into_iter().flatten() {
-        restore_point(recovery, oracle, nearest).await;
-    }
-    refusal
-}
-
-async fn restore_point(recovery: &Recovery, oracle: &Oracle, point: &RestorePoint) {
-    let position: Position = point.position.unwrap();
-    let count = position.sequence.unwrap().get() as usize;
-    let target = match &point.checkpoint {
-        Some(id) => Target::Checkpoint(id.clone()),
-        None => Target::Sequence(Sequence::new(count as u64)),
-    };
-    let (_, _, bytes) = restore(recovery, &target, Bound::Inclusive, PlanOptions::default()).await.unwrap();
-    assert_eq!(bytes, oracle.state(count).encode(), "the nearest point {point}");
 }
