@@ -34,7 +34,7 @@ impl LogShipper {
             };
             match next_seal(&view) {
                 Seal::Batch => {
-                    self.shared.seal_one(tip, view.durable)?;
+                    self.shared.seal_one(tip)?;
                     made.sealed += 1;
                     self.idle_rounds = 0;
                 }
@@ -64,10 +64,11 @@ impl Shared {
     }
 
     /// Reads frames after `tip`, checks them, seals them once and spools them.
-    fn seal_one(&self, tip: Tip, durable: Position) -> Result<(), ReplicationError> {
+    fn seal_one(&self, tip: Tip) -> Result<(), ReplicationError> {
         let wanted = usize::try_from(self.config.batch_bytes.get()).expect("validated to be at most 64 MiB");
         let source = &self.parts.source;
         let frames = source.read_frames(tip.position.lsn, wanted).map_err(|fault| self.log_fault(fault))?;
+        let durable = source.durable(); // asked after reading: what became durable meanwhile may be among the frames
         let wrong = |why: String| ReplicationError::Log {
             stream: self.stream.clone(),
             why,

@@ -59,6 +59,18 @@ async fn nothing_new_writes_nothing_and_still_gives_fresh_evidence() {
 }
 
 #[tokio::test]
+async fn what_becomes_durable_while_the_log_is_read_is_shipped_with_the_rest() {
+    let site = Site::new(&["eu"], "none").await;
+    let mut shipper = site.shipper();
+    site.log.commit("one");
+    site.log.goes_on_while_read(3);
+
+    shipper.step().await.unwrap();
+
+    assert_eq!(shipper.view().states()[0].log.position, Some(rpo_replication::FrameSource::durable(&*site.log)));
+}
+
+#[tokio::test]
 async fn a_dead_copy_delays_nobody_and_is_caught_up_later() {
     let site = Site::new(&["eu", "us"], "any 1 of (eu, us)").await.small_batches();
     let mut shipper = site.shipper();

@@ -65,6 +65,8 @@ impl Entropy for TestEntropy {
 pub(crate) struct TestLog {
     clock: Arc<TestClock>,
     state: Mutex<LogState>,
+    /// Commits that come in while it is read the next time.
+    incoming: AtomicU64,
 }
 
 #[derive(Debug, Clone)]
@@ -78,7 +80,12 @@ struct LogState {
 impl TestLog {
     pub(crate) fn new(clock: Arc<TestClock>, first: Position) -> Arc<Self> {
         let state = LogState { first, end: first, chain: 0, frames: Vec::new() };
-        Arc::new(Self { clock, state: Mutex::new(state) })
+        Arc::new(Self { clock, state: Mutex::new(state), incoming: AtomicU64::new(0) })
+    }
+
+    /// So many commits become durable while the log is read the next time.
+    pub(crate) fn goes_on_while_read(&self, commits: u64) {
+        self.incoming.store(commits, Ordering::SeqCst);
     }
 
     fn push(&self, fill: impl FnOnce(&mut FrameBuilder)) -> Position {
@@ -162,6 +169,9 @@ impl FrameSource for TestLog {
     }
 
     fn read_frames(&self, from: Lsn, bytes_max: usize) -> Result<Bytes, SourceFault> {
+        for _ in 0..self.incoming.swap(0, Ordering::SeqCst) {
+            self.commit("meanwhile");
+        }
         let state = self.state.lock().unwrap();
         if from < state.first.lsn {
             return Err(SourceFault {
