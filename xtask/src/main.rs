@@ -1,5 +1,6 @@
 //! Every task a person or the pipeline runs. `cargo xtask help` lists them.
 
+mod bench;
 mod ci;
 mod fuzz;
 mod layers;
@@ -54,6 +55,11 @@ enum Task {
     },
     /// Run the storage conformance suite against an S3-compatible server on loopback
     S3,
+    /// Compare with limits and peers measured in the same run
+    Bench {
+        #[command(subcommand)]
+        what: bench::Bench,
+    },
     /// Compare with restic on a large tree: first checkpoint, unchanged checkpoint, restore
     Compare {
         /// The tree; made from unpacked crate sources and seeded binaries if not given
@@ -77,6 +83,7 @@ fn main() -> anyhow::Result<()> {
         Task::Fuzz { target, seconds } => fuzz::run(&sh, target.as_deref(), seconds),
         Task::Sim { seed, seeds, planted } => sim::run(&sh, seed, seeds, planted),
         Task::S3 => s3::run(&sh),
+        Task::Bench { what } => bench::run(&sh, &what),
         Task::Compare { tree } => {
             tools::apt(&sh, "restic", "restic")?;
             tools::apt(&sh, "rsync", "rsync")?;

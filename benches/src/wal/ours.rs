@@ -1,0 +1,122 @@
+//! Our log, through its public API and as a program would use it: the presets, and nothing turned.
+
+mod archived;
+mod futured;
+
+use std::fs;
+
+use anyhow::{Context as _, bail};
+use bytes::Bytes;
+use rpo_core::frame::CommitDraft;
+use rpo_core::objective::AckLevel;
+use rpo_core::{ByteSize, HumanDuration, LogEntry, Lsn};
+use rpo_wal::{Drive, Log, LogParts, OpenAs, WalConfig};
+
+use super::bursts::{Bursts, bursts};
+use super::case::{Measured, Order, Work};
+use super::closed::{Append, Appender, closed_loop, payload};
+use super::replay::{DataSet, timed_replay};
+
+/// Buffered appends promise nothing about the disk; this is how long they may stay unsynced.
+const BUFFERED_SYNC: HumanDuration = HumanDuration::from_secs(60);
+
+pub(super) fn carry_out(order: &Order) -> anyhow::Result<Measured> {
+    let (case, scale) = (&order.case, &order.scale);
+    match case.work {
+        Work::Durable => {
+            let log = open(order, WalConfig::zero_loss())?;
+            let measured = closed_loop(&Durable(&log), case, scale, case.writers, 1)?;
+            log.close()?;
+            Ok(measured)
+        }
+        Work::Async => futured::carry_out(order),
+        Work::Buffered => {
+            let log = open(order, buffered())?;
+            let mut ours = Buffered { log: &log, payload: payload(0, case.record_bytes) };
+            bursts(&mut ours, case, scale)
+        }
+        Work::Prepare => prepare(order),
+        Work::Replay => timed_replay(order, || replay(order)),
+        Work::Paced { archive } => archived::paced(order, archive),
+        Work::Saturated => archived::saturated(order),
+    }
+}
+
+fn open(order: &Order, config: WalConfig) -> anyhow::Result<Log> {
+    open_in(order, &order.scratch().join("log"), config)
+}
+
+fn open_in(order: &Order, dir: &std::path::Path, mut config: WalConfig) -> anyhow::Result<Log> {
+    config.segment_bytes = ByteSize::mib(order.scale.segment_mib.into());
+    let (log, _) = Log::open(dir, config, LogParts::os(), Drive::Thread, OpenAs::Continue)?;
+    Ok(log)
+}
+
+fn buffered() -> WalConfig {
+    let mut config = WalConfig::group_commit();
+    config.sync_delay_max = BUFFERED_SYNC;
+    config
+}
+
+struct Durable<'a>(&'a Log);
+
+impl Appender for Durable<'_> {
+    fn writer(&self, _number: u32, payload: Bytes) -> anyhow::Result<Append<'_>> {
+        let log = self.0;
+        Ok(Box::new(move || {
+            log.append(CommitDraft::one(payload.clone()), AckLevel::Durable)?;
+            Ok(())
+        }))
+    }
+}
+
+struct Buffered<'a> {
+    log: &'a Log,
+    payload: Bytes,
+}
+
+impl Bursts for Buffered<'_> {
+    fn append(&mut self) -> anyhow::Result<()> {
+        self.log.append(CommitDraft::one(self.payload.clone()), AckLevel::Buffered)?;
+        Ok(())
+    }
+
+    fn hand_over(&mut self) -> anyhow::Result<()> {
+        // One more, for which everything before it has to be written.
+        self.log.append(CommitDraft::one(self.payload.clone()), AckLevel::Os)?;
+        Ok(())
+    }
+
+    fn settle(&mut self) -> anyhow::Result<()> {
+        self.log.sync()?;
+        Ok(())
+    }
+}
+
+/// Groups as they come about under load: everything of ten milliseconds, in frames of up to 1 MiB.
+fn prepare(order: &Order) -> anyhow::Result<Measured> {
+    let set = DataSet::of(order);
+    let dir = order.replayed();
+    if dir.exists() {
+        fs::remove_dir_all(&dir)?;
+    }
+    let log = open_in(order, &dir, WalConfig::group_commit())?;
+    let payload = payload(0, order.case.record_bytes);
+    for _ in 0..set.records {
+        log.append(CommitDraft::one(payload.clone()), AckLevel::Buffered)?;
+    }
+    log.close()?;
+    Ok(Measured { records: set.records, ..Measured::default() })
+}
+
+fn replay(order: &Order) -> anyhow::Result<u64> {
+    let log = open_in(order, &order.replayed(), WalConfig::zero_loss())?;
+    let mut bytes = 0;
+    for entry in log.replay(Lsn::ZERO) {
+        if let LogEntry::Commit(commit) = entry.context("replay")? {
+            bytes += commit.records.iter().map(|r| r.payload.len() as u64).sum::<u64>();
+        }
+    }
+    std::mem::forget(log); // the process ends: shutting down is no part of reading
+    if bytes == 0 { bail!("nothing to replay: prepare the data set first") } else { Ok(bytes) }
+}
