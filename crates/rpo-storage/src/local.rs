@@ -47,6 +47,8 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
+    /// The root was there: if it is not, it is not for us to make.
+    existed: bool,
     /// Directories whose own names are durable.
     named: BTreeSet<PathBuf>,
     /// Directories synced since we opened the store: what was in them then is durable, whoever created it.
@@ -67,19 +69,20 @@ impl LocalStorage {
         let root = std::path::absolute(root.as_ref()).map_err(|e| bad(format!("is no usable path: {e}")))?;
         let url =
             url::Url::from_file_path(&root).map_err(|()| bad("is no usable path".to_owned()))?.to_string();
-        match disk.list(&root) {
-            Ok(_) => {}
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        let existed = match disk.list(&root) {
+            Ok(_) => true,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => false,
             Err(e) if ErrorKind::of_io(&e) == ErrorKind::Permission => {
                 let kind = ErrorKind::Permission;
                 return Err(StorageError::failed(url, "open", "directory", kind, e.to_string()));
             }
             Err(e) => return Err(bad(format!("cannot be opened as a directory: {e}"))),
-        }
+        };
         let device = device(disk.as_ref(), &root);
         let slots = Slots::new(root.join(upload::FOLDER));
         slots.sweep(disk.as_ref());
-        Ok(Self { shared: Arc::new(Shared { root, url, device, disk, slots, state: Mutex::default() }) })
+        let state = Mutex::new(State { existed, ..State::default() });
+        Ok(Self { shared: Arc::new(Shared { root, url, device, disk, slots, state }) })
     }
 
     /// The directory it stands in.
@@ -221,7 +224,27 @@ impl Shared {
             self.make_root()?;
             self.slots.begin(&self.disk)
         };
-        begin().map_err(|e| self.before_publishing("create", key, &e))
+        match begin() {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                self.is_there("create", key)?;
+                self.slots.forget(); // somebody removed our folder of uploads
+                begin().map_err(|e| self.before_publishing("create", key, &e))
+            }
+            other => other.map_err(|e| self.before_publishing("create", key, &e)),
+        }
+    }
+
+    /// Refuses if the directory of the store was there and is gone: a disk that is not mounted must not be replaced by an
+    /// empty directory on the disk below it.
+    fn is_there(&self, op: &'static str, key: &Key) -> Result<(), StorageError> {
+        match self.disk.list(&self.root) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound && self.state().existed => {
+                let message = "the directory of the store was there and is gone: mount its disk or put it back; it is not \
+                               made anew";
+                Err(self.failed(op, key, ErrorKind::Refused, message.to_owned()))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Makes the root and what is missing above it, durably.
@@ -231,6 +254,9 @@ impl Shared {
         }
         let missing: Vec<&Path> =
             self.root.ancestors().take_while(|dir| self.disk.list(dir).is_err()).collect();
+        if self.state().existed && !missing.is_empty() {
+            return Err(io::ErrorKind::NotFound.into());
+        }
         // The lowest that exists may be the work of a process that died before it synced the name.
         let lowest = missing.last().map_or(self.root.as_path(), |top| top.parent().unwrap_or(top));
         if let Some(parent) = lowest.parent() {
@@ -239,7 +265,9 @@ impl Shared {
         for dir in missing.iter().rev() {
             self.make_dir(dir)?;
         }
-        self.state().named.insert(self.root.clone());
+        let mut state = self.state();
+        state.named.insert(self.root.clone());
+        state.existed = true;
         Ok(())
     }
 
@@ -270,7 +298,27 @@ impl Shared {
         let dir = path.parent().unwrap_or(&self.root);
         let prepared = upload.sync().and_then(|()| self.make_dirs(dir));
         prepared.map_err(|e| self.before_publishing("create", key, &e))?;
-        let taken = match self.disk.link(upload.path(), &path) {
+        let linked = match self.disk.link(upload.path(), &path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                // Somebody removed a directory that we had made: what we remember of directories is not so any more.
+                self.is_there("create", key)?;
+                {
+                    let mut state = self.state();
+                    state.named.retain(|dir| *dir == self.root);
+                    state.settled.clear();
+                }
+                self.make_dirs(dir).map_err(|e| self.before_publishing("create", key, &e))?;
+                match self.disk.link(upload.path(), &path) {
+                    Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                        self.slots.forget();
+                        return Err(self.before_publishing("create", key, &e));
+                    }
+                    other => other,
+                }
+            }
+            other => other,
+        };
+        let taken = match linked {
             Ok(()) => false,
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => true,
             Err(e) => return Err(self.io("create", key, &e)),

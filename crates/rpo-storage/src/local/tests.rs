@@ -64,6 +64,38 @@ async fn what_a_dead_process_left_is_swept_and_what_a_living_one_writes_is_not()
 }
 
 #[tokio::test]
+async fn directories_that_somebody_removed_are_made_again() {
+    let (_dir, store) = scene();
+    store.create(&key("checkpoints/a/1"), Bytes::from_static(b"one")).await.unwrap();
+
+    std::fs::remove_dir_all(store.root().join("checkpoints")).unwrap();
+    store.create(&key("checkpoints/a/2"), Bytes::from_static(b"two")).await.unwrap();
+    std::fs::remove_dir_all(store.root().join(upload::FOLDER)).unwrap();
+    store.create(&key("checkpoints/a/3"), Bytes::from_static(b"three")).await.unwrap();
+
+    assert!(store.stat(&key("checkpoints/a/1")).await.is_err());
+    assert_eq!(store.stat(&key("checkpoints/a/3")).await.unwrap().len, 5);
+}
+
+#[tokio::test]
+async fn a_store_whose_disk_is_gone_is_not_begun_anew_on_the_disk_below() {
+    let (dir, store) = scene();
+    store.create(&key("a"), Bytes::new()).await.unwrap();
+    let reopened = LocalStorage::open(store.root(), Arc::new(OsDisk::new())).unwrap();
+    std::fs::rename(store.root(), dir.path().join("elsewhere")).unwrap();
+
+    for store in [&store, &reopened] {
+        let error = store.create(&key("b"), Bytes::new()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
+        assert!(error.to_string().contains("gone"), "{error}");
+        assert!(!store.root().exists());
+    }
+
+    std::fs::rename(dir.path().join("elsewhere"), store.root()).unwrap();
+    store.create(&key("b"), Bytes::new()).await.unwrap();
+}
+
+#[tokio::test]
 async fn files_of_others_are_no_objects() {
     let (_dir, store) = scene();
     store.create(&key("a/b"), Bytes::from_static(b"ours")).await.unwrap();

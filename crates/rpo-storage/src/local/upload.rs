@@ -48,6 +48,11 @@ impl Slots {
         Ok(Upload { disk: Arc::clone(disk), path, file, len: 0 })
     }
 
+    /// Our folder is gone: the next upload takes another.
+    pub(super) fn forget(&self) {
+        *self.ours.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     /// The folder that we have locked; takes the first free one.
     fn our_dir(&self, disk: &dyn Disk) -> io::Result<PathBuf> {
         let mut ours = self.ours.lock().unwrap_or_else(PoisonError::into_inner);
