@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
+use rpo_core::ports::{EntryPath, Restorer};
 use rpo_core::{CheckpointId, ErrorKind};
 use rpo_storage::Key;
 
@@ -61,18 +62,20 @@ impl Damage {
 
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for object in &self.objects {
+        for (number, object) in self.objects.iter().enumerate() {
+            f.write_str(if number == 0 { "" } else { ". " })?;
             let count = object.affected_count;
-            write!(f, "{}: {}; {count} files cannot be restored", object.object, object.what)?;
+            let files = if count == 1 { "file" } else { "files" };
+            write!(f, "{}: {}; {count} {files} cannot be restored", object.object, object.what)?;
             for checkpoint in &object.checkpoints {
                 write!(f, ", and none of {checkpoint}")?;
             }
             for (n, file) in object.affected.iter().take(5).enumerate() {
                 write!(f, "{}{} of {}", if n == 0 { ": " } else { ", " }, file.path, file.checkpoint)?;
             }
-            f.write_str(if count > 5 { ", …. " } else { ". " })?;
+            f.write_str(if count > 5 { ", …" } else { "" })?;
         }
-        f.write_str("Fetch the named objects from another copy")
+        Ok(())
     }
 }
 
@@ -94,8 +97,28 @@ impl Bad {
     }
 
     pub(crate) fn of(object: impl Into<String>, error: &CheckpointError) -> Self {
-        Self::new(object, error, error.kind() == ErrorKind::NotFound)
+        let object = object.into();
+        let what = what_of(&object, error);
+        Self { object, what, missing: error.kind() == ErrorKind::NotFound }
     }
+}
+
+/// A file that was left out of a restore.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+pub struct LeftOut {
+    /// Where it would be below the root, as people write it.
+    pub path: String,
+    /// What is wrong with what is stored of it: the object, and its damage.
+    pub reason: String,
+}
+
+/// What `error` says of `object`: without its name and without advice, which are said where it is told.
+pub(crate) fn what_of(object: &str, error: &CheckpointError) -> String {
+    let text = error.to_string();
+    let text = text.strip_prefix(object).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(&text);
+    let advice = [": restore it from another copy", ": restore the object from another copy"];
+    let bare = advice.iter().find_map(|advice| text.strip_suffix(advice));
+    bare.unwrap_or(text).to_owned()
 }
 
 /// Collects damage.
@@ -154,6 +177,8 @@ impl DamageBook {
 pub(crate) struct FileBook {
     book: DamageBook,
     hits: HashSet<(String, u32)>,
+    /// Each file that is hit, with the first object that hits it.
+    files: BTreeMap<u32, String>,
 }
 
 impl FileBook {
@@ -161,10 +186,41 @@ impl FileBook {
     pub(crate) fn hit(&mut self, bad: &Bad, checkpoint: &CheckpointId, file: u32, path: impl fmt::Display) {
         if self.hits.insert((bad.object.clone(), file)) {
             self.book.hit(bad, checkpoint, path);
+            self.files.entry(file).or_insert_with(|| bad.object.clone());
         }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.hits.is_empty()
+    }
+
+    /// Every file that is hit, with what hits it.
+    pub(crate) fn files(&self) -> impl Iterator<Item = (u32, String)> {
+        self.files.iter().map(|(file, object)| {
+            let what = self.book.objects.get(object).map_or("damaged", |object| object.what.as_str());
+            (*file, format!("{object}: {what}"))
+        })
     }
 
     pub(crate) fn finish(self) -> Damage {
         self.book.finish()
     }
+}
+
+/// Takes back every file that damage hits, with its further names.
+pub(crate) fn leave_out(
+    into: &dyn Restorer,
+    files: &[EntryPath],
+    book: &FileBook,
+) -> Result<Vec<LeftOut>, CheckpointError> {
+    let mut left_out = Vec::new();
+    for (file, reason) in book.files() {
+        let path = &files[file as usize];
+        for name in into.discard(path, &reason)? {
+            left_out.push(LeftOut { path: name.to_string(), reason: format!("a further name of `{path}`") });
+        }
+        left_out.push(LeftOut { path: path.to_string(), reason });
+    }
+    left_out.sort();
+    Ok(left_out)
 }

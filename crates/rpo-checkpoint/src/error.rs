@@ -38,7 +38,7 @@ pub enum CheckpointError {
     #[error("cannot restore: {0}")]
     Restore(#[from] RestoreError),
     /// An object was opened and makes no sense.
-    #[error("{object}: {what}: restore it from another copy")]
+    #[error("{object}: {what}")]
     Object {
         /// Key of the object.
         object: String,

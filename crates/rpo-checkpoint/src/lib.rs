@@ -62,6 +62,7 @@ pub mod pack;
 mod pipeline;
 #[cfg(feature = "planted-bugs")]
 pub mod planted;
+mod presence;
 mod progress;
 mod rebuild;
 mod restore;
@@ -69,16 +70,18 @@ mod session;
 mod snapshot;
 mod store;
 mod stream;
+mod units;
 mod verify;
 
 pub use checkpointer::{CheckpointSummary, Checkpointer, Survey};
 pub use chunk::{ChunkId, ChunkRef, ZERO_CHUNK};
 pub use compress::Compression;
 pub use cutter::CutterName;
-pub use damage::{AFFECTED_NAMED_MAX, AffectedFile, Damage, DamagedObject};
+pub use damage::{AFFECTED_NAMED_MAX, AffectedFile, Damage, DamagedObject, LeftOut};
 pub use error::CheckpointError;
 pub use info::{CheckpointInfo, CheckpointKind, LOST_NAMED_MAX, Lost, Statistics};
 pub use options::{CheckpointOptions, Labels};
+pub use presence::Presence;
 pub use progress::{Cancel, NoProgress, Phase, Progress, Progressed};
 pub use rebuild::RebuildSummary;
 pub use restore::RestoreSummary;

@@ -12,18 +12,15 @@ use tokio::runtime::Handle;
 use crate::CheckpointError;
 use crate::board::Board;
 use crate::checkpointer::Checkpointer;
-use crate::damage::{Bad, FileBook};
+use crate::damage::{Bad, FileBook, LeftOut, leave_out};
 use crate::info::CheckpointInfo;
-use crate::locate::{Located, Location};
+use crate::locate::Located;
 use crate::manifest::{ManifestRoot, StoredEntry};
 use crate::progress::{Cancel, Phase, Progress, Progressed};
 use crate::store::{FrameSpot, Store, unpack_frame};
 use crate::stream::{ChainReader, load_chain};
+use crate::units::{Need, Units, runs};
 
-/// Frames closer than this are read together; what is between them is thrown away.
-const GAP_BYTES: u64 = 128 << 10;
-/// Most bytes read at once: with one frame, all that a worker holds.
-const RUN_BYTES: u64 = 8 << 20;
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// What a restore did. It is not in place yet: `finish_base` and `publish` are the caller's.
@@ -40,14 +37,9 @@ pub struct RestoreSummary {
     pub packs: u64,
     /// Bytes read from packs of data.
     pub read_bytes: u64,
-}
-
-/// One place in one file that a chunk belongs to.
-#[derive(Debug, Clone, Copy)]
-struct Need {
-    chunk: u32,
-    file: u32,
-    offset: u64,
+    /// Files that were left out because what is stored of them is damaged; only
+    /// [`restore_what_is_whole`](Checkpointer::restore_what_is_whole) leaves any out.
+    pub left_out: Vec<LeftOut>,
 }
 
 impl Checkpointer {
@@ -64,6 +56,33 @@ impl Checkpointer {
         progress: &dyn Progress,
         cancel: &Cancel,
     ) -> Result<RestoreSummary, CheckpointError> {
+        self.restore_as(id, into, false, progress, cancel).await
+    }
+
+    /// As [`restore`](Self::restore), but files that are damaged in the store are taken back ([`Restorer::discard`]) and
+    /// named, each, in [`RestoreSummary::left_out`]; all others are given.
+    ///
+    /// # Errors
+    /// As [`restore`](Self::restore), without `Damaged`. What lists the files must be whole, and the restorer must be able to
+    /// do without one: a `Restore` error of kind `Unsupported` says that it is not.
+    pub async fn restore_what_is_whole(
+        &self,
+        id: &CheckpointId,
+        into: Arc<dyn Restorer>,
+        progress: &dyn Progress,
+        cancel: &Cancel,
+    ) -> Result<RestoreSummary, CheckpointError> {
+        self.restore_as(id, into, true, progress, cancel).await
+    }
+
+    async fn restore_as(
+        &self,
+        id: &CheckpointId,
+        into: Arc<dyn Restorer>,
+        skip_damaged: bool,
+        progress: &dyn Progress,
+        cancel: &Cancel,
+    ) -> Result<RestoreSummary, CheckpointError> {
         let chain = load_chain(&self.store, id).await?;
         let (found, expected) = (chain[0].info.source_kind.clone(), into.kind().to_owned());
         if found != expected {
@@ -76,6 +95,7 @@ impl Checkpointer {
             board: Arc::clone(&board),
             into,
             chain,
+            skip_damaged,
             threads: (self.options.worker_count() * 2).clamp(2, 16),
         };
         board.blocking(progress, move || planner.run()).await
@@ -88,6 +108,7 @@ struct Planner {
     board: Arc<Board>,
     into: Arc<dyn Restorer>,
     chain: Vec<ManifestRoot>,
+    skip_damaged: bool,
     threads: usize,
 }
 
@@ -135,16 +156,18 @@ impl Planner {
         };
         content.note_missing();
         content.run(self.threads)?;
-        let damage = content.damage.into_inner().unwrap_or_else(PoisonError::into_inner).finish();
-        if !damage.objects.is_empty() {
-            return Err(CheckpointError::Damaged(damage));
+        let book = content.damage.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if !book.is_empty() && !self.skip_damaged {
+            return Err(CheckpointError::Damaged(book.finish()));
         }
+        let left_out = leave_out(&*content.into, &content.files, &book)?;
         Ok(RestoreSummary {
             info,
-            entries: wanted.entries,
+            entries: wanted.entries - left_out.len() as u64,
             bytes: content.bytes.into_inner(),
             packs: content.units.packs.len() as u64,
             read_bytes: content.read_bytes.into_inner(),
+            left_out,
         })
     }
 
@@ -197,34 +220,6 @@ impl Planner {
             wanted.files.push(path.clone());
         }
         Ok(())
-    }
-}
-
-/// Needs sorted by place, cut into one unit of work per pack.
-struct Units {
-    needs: Vec<Need>,
-    /// Pack and range of `needs`; in the order in which their first file comes.
-    packs: Vec<(u32, std::ops::Range<usize>)>,
-    /// Needs without a place.
-    lost: Vec<Need>,
-}
-
-impl Units {
-    fn plan(needs: Vec<Need>, located: &Located) -> Self {
-        let place = |need: &Need| located.places[need.chunk as usize];
-        let (mut needs, lost): (Vec<_>, Vec<_>) = needs.into_iter().partition(|need| place(need).is_some());
-        let key = |need: &Need| place(need).map(|Location { pack, frame, offset }| (pack, frame, offset));
-        needs.sort_by_key(key);
-        let mut packs = Vec::new();
-        let mut at = 0;
-        for run in needs.chunk_by(|a, b| place(a).map(|a| a.pack) == place(b).map(|b| b.pack)) {
-            let pack = place(&run[0]).expect("needs without a place were set aside").pack;
-            let first_file = run.iter().map(|need| need.file).min().unwrap_or(0);
-            packs.push((first_file, pack, at..at + run.len()));
-            at += run.len();
-        }
-        packs.sort_by_key(|(first_file, pack, _)| (*first_file, *pack));
-        Self { needs, packs: packs.into_iter().map(|(_, pack, range)| (pack, range)).collect(), lost }
     }
 }
 
@@ -377,24 +372,4 @@ impl Contents {
             damage.hit(&bad, &self.checkpoint, need.file, &self.files[need.file as usize]);
         }
     }
-}
-
-/// Frames that are read at once: close to each other and not too many.
-fn runs<'a, 'b>(
-    frames: &'a [(FrameSpot, &'b [Need])],
-) -> impl Iterator<Item = &'a [(FrameSpot, &'b [Need])]> {
-    let mut rest = frames;
-    std::iter::from_fn(move || {
-        let (first, _) = rest.first()?;
-        let mut count = 1;
-        while let Some((next, _)) = rest.get(count)
-            && next.offset - rest[count - 1].0.range().end <= GAP_BYTES
-            && next.range().end - first.offset <= RUN_BYTES
-        {
-            count += 1;
-        }
-        let (run, after) = rest.split_at(count);
-        rest = after;
-        Some(run)
-    })
 }

@@ -12,6 +12,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use crate::CheckpointError;
+use crate::damage::what_of;
 use crate::locate::find_chunk;
 use crate::manifest::{
     Assembler, ManifestItem, ManifestRoot, PieceRef, Record, StoredEntry, decode_piece, decode_root,
@@ -193,7 +194,10 @@ fn name_pack(error: CheckpointError, piece: &PieceRef) -> CheckpointError {
     } else {
         CheckpointError::object(
             piece.pack().key(),
-            format!("a piece of a manifest cannot be read from it ({error})"),
+            format!(
+                "a piece of a manifest cannot be read from it ({})",
+                what_of(piece.pack().key().as_str(), &error)
+            ),
         )
     }
 }

@@ -187,7 +187,8 @@ pub(crate) struct Points {
 pub(crate) struct Checkpoint {
     /// Which system. Default: all.
     pub(crate) system: Option<SourceId>,
-    /// Read and store everything's description anew instead of only what changed.
+    /// Describe everything anew instead of only what changed, and store again what the store lacks. Files that look unchanged
+    /// (size, times, inode) are not read again as long as what is stored of them is there.
     #[arg(long)]
     pub(crate) full: bool,
 }
@@ -203,7 +204,8 @@ pub(crate) struct Checkpoint {
 Examples:
   rpo restore docs --to latest --into ./restored --plan
   rpo restore docs --to 2026-03-01T14:06:23Z --into ./then
-  rpo restore docs --to latest --from far --into ./restored")]
+  rpo restore docs --to latest --from far --into ./from-far
+  rpo restore docs --to latest --skip-damaged --into ./what-is-whole")]
 pub(crate) struct Restore {
     /// Which system.
     pub(crate) system: SourceId,
@@ -225,6 +227,10 @@ pub(crate) struct Restore {
     /// Restore the newest checkpoint at or before the target, without replaying the log.
     #[arg(long)]
     pub(crate) no_replay: bool,
+    /// Restore everything that is whole, and leave out what is damaged in the store: each file is named, also in
+    /// DIR.rpo-incomplete.txt, and the exit code is 3. Only for systems without a log.
+    #[arg(long)]
+    pub(crate) skip_damaged: bool,
 }
 
 /// A target, or a bare time.

@@ -29,6 +29,14 @@ pub(crate) fn tell(output: Output, error: &anyhow::Error) -> ExitCode {
     ExitCode::from(code)
 }
 
+/// An error with what helps against it, where only the command knows that.
+#[derive(Debug, thiserror::Error)]
+#[error("{source}; next: {next}")]
+pub(crate) struct Advised {
+    pub(crate) source: rpo::Error,
+    pub(crate) next: String,
+}
+
 /// The error and its causes on one line, each said once: many errors name their cause themselves, and some repeat what
 /// stands above them.
 pub(crate) fn message_of(error: &anyhow::Error) -> String {
@@ -58,9 +66,7 @@ fn next_of(code: u8, kind: Option<ErrorKind>) -> Option<&'static str> {
         exit::PERMISSION => Some(
             "see who may read and write there (and whether it is mounted read-only): run as that user, or let this one",
         ),
-        exit::DAMAGED => {
-            Some("rpo verify --read-data names what is damaged; another copy may be whole: --from COPY")
-        }
+        exit::DAMAGED => Some("rpo verify --read-data names what is damaged"),
         exit::INTERRUPTED => Some("the same command again; what was complete before is as it was"),
         _ => None,
     }

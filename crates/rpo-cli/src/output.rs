@@ -143,9 +143,31 @@ impl Progress for Bar {
                 complain(&line.to_string());
             }
         } else if self.pace.is_due() {
-            let of = total.map_or_else(String::new, |total| format!("/{total}"));
-            complain(&format!("{phase}: {done}{of}, {}", ByteSize::new(bytes)));
+            complain(&told(progressed));
         }
+    }
+}
+
+/// Where work stands, as a line.
+fn told(progressed: Progressed) -> String {
+    let Progressed { phase, done, total, bytes } = progressed;
+    let bytes = ByteSize::new(bytes);
+    match (counts(phase), total) {
+        (Some(unit), Some(total)) => format!("{phase}: {done}/{total} {unit}, {bytes}"),
+        (Some(unit), None) => format!("{phase}: {done} {unit}, {bytes}"),
+        (None, Some(total)) => format!("{phase}: {bytes} of {}", ByteSize::new(total)),
+        (None, None) => format!("{phase}: {bytes}"),
+    }
+}
+
+/// What the numbers of a phase count; none where they are the bytes that are told anyway.
+fn counts(phase: Phase) -> Option<&'static str> {
+    match phase {
+        Phase::Capture | Phase::Plan => Some("entries"),
+        Phase::Commit | Phase::Verify => Some("objects"),
+        Phase::Restore => Some("chunks"),
+        Phase::Rebuild => Some("packs"),
+        _ => None,
     }
 }
 
@@ -161,4 +183,17 @@ pub(crate) fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) 
         column.set_padding((0, 2));
     });
     table.to_string().lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_progress_says_what_its_numbers_count() {
+        let at = |phase, total| told(Progressed { phase, done: 47, total, bytes: 3 << 20 });
+        assert_eq!(at(Phase::Capture, None), "capture: 47 entries, 3 MiB");
+        assert_eq!(at(Phase::Verify, Some(60)), "verify: 47/60 objects, 3 MiB");
+        assert_eq!(at(Phase::Replay, Some(4 << 20)), "replay: 3 MiB of 4 MiB");
+    }
 }

@@ -106,6 +106,88 @@ fn a_pack_that_a_copy_lost_is_seen_by_status_and_sent_again_by_the_daemon() {
 }
 
 #[test]
+fn after_a_loss_a_full_checkpoint_counts_and_status_says_what_can_be_restored() {
+    let site = Site::two_copies();
+    site.ok(["checkpoint"]);
+    site.ok(["run", "--once"]);
+    for copy in ["home", "far"] {
+        std::fs::remove_file(site.objects(copy, "packs").swap_remove(0)).unwrap();
+    }
+    site.rpo(["status", "--exit-code"])
+        .ends_with(24)
+        .says(&["(docs@1 – docs@2 cannot be restored)", "everything"]);
+
+    // Its first attempt stumbles over the loss and is given up.
+    site.rpo(["checkpoint", "--full"]).ends_with(3).says(&["docs@4"]);
+
+    site.ok(["status", "--exit-code"]).says(&[
+        "overall: healthy",
+        "copy far (mirror): checkpoint 4, damaged: 1 object missing, e.g. packs/",
+        "(every checkpoint of docs can be restored)",
+    ]);
+    site.restores("latest", &site.tree("docs"), &["--from", "far"]);
+}
+
+#[test]
+fn a_home_that_vanishes_under_the_daemon_is_lost_in_the_next_report() {
+    let site = Site::two_copies();
+    site.reconfigure("sample-every = \"50ms\"", "sample-every = \"50ms\"\naudit-every = \"1h\"");
+    let (mut daemon, _out) = running(&site);
+    while !site.ok(["status"]).out.contains("copy far (mirror): checkpoint 1, good") {}
+
+    std::fs::remove_dir_all(site.path("home")).unwrap();
+    std::fs::remove_dir_all(site.path("far")).unwrap();
+
+    let said = "copy far (mirror): no checkpoint, missing: docs@1 was there and is not any more";
+    while !site.ok(["status"]).out.contains(said) {}
+    site.ok(["status"]).says(&[
+        "everything",
+        "copy home (home): no checkpoint, missing: docs@1",
+        "trouble: copy home, which is home, does not have what it had",
+    ]);
+    terminate(&daemon);
+    assert_eq!(daemon.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn status_heads_the_copies_of_each_system_also_before_its_first_checkpoint() {
+    let site = Site::two_copies();
+    let more = "\n[[system]]\nname = \"docs2\"\nsource = { kind = \"directory\", path = \"docs\" }\n";
+    let text = std::fs::read_to_string(site.path("rpo.toml")).unwrap();
+    std::fs::write(site.path("rpo.toml"), text + more).unwrap();
+    site.ok(["checkpoint", "docs"]);
+
+    site.ok(["status"]).says(&["docs: newest checkpoint docs@1\n  copy", "docs2: no checkpoint yet\n  copy"]);
+}
+
+#[test]
+fn bytes_at_risk_that_nobody_counted_are_null_and_never_zero() {
+    let site = Site::two_copies();
+    site.ok(["checkpoint"]);
+
+    let status = site.ok(["status", "--json"]).json();
+
+    for domain in status["systems"][0]["domains"].as_array().unwrap() {
+        assert!(domain.get("bytes-at-risk").is_some_and(Value::is_null), "{domain:#}");
+    }
+}
+
+#[test]
+fn an_event_is_shown_once_and_not_logged_as_well() {
+    let site = Site::two_copies();
+    let arguments = ["run", "--once"];
+    let mut command = site.command(arguments);
+    command.env("RPO_LOG", "info");
+
+    let done = site::Done::of(arguments, command).ends_with(0);
+
+    assert_eq!(done.out.matches("backup.completed").count(), 1, "{done:#?}");
+    for again in ["backup.", "checkpoint done", "status has changed", "WARN"] {
+        assert!(!done.err.contains(again), "`{again}` is logged: {done:#?}");
+    }
+}
+
+#[test]
 fn a_pack_that_home_lost_is_told_with_what_to_do() {
     let site = Site::two_copies();
     site.ok(["checkpoint"]);

@@ -4,7 +4,7 @@ mod site;
 
 use std::fs;
 
-use site::{Site, noise};
+use site::{Site, noise, tree};
 
 /// Two checkpoints whose packs are apart: the second adds `docs/late.raw`.
 fn two_checkpoints() -> (Site, Vec<String>) {
@@ -80,7 +80,7 @@ fn what_is_damaged_at_home_is_restored_from_the_other_copy() {
     site.ok(["checkpoint"]);
     fs::remove_file(site.objects("home", "packs").swap_remove(0)).unwrap();
 
-    site.rpo(["restore", "docs", "--into", "restored"]).fails(22, &["--from COPY"]);
+    site.rpo(["restore", "docs", "--into", "restored"]).fails(22, &["another copy may be whole: --from far"]);
     site.rpo(["verify"]).ends_with(22).says(&["copy home: ", "copy far: 1 checkpoint, ", "nothing damaged"]);
     site.ok(["verify", "--copy", "far", "--read-data"]);
     site.restores("latest", &site.tree("docs"), &["--from", "far"]);
@@ -147,4 +147,126 @@ fn a_lost_bill_record_or_index_is_named_with_what_it_costs_and_who_has_it() {
         fs::rename(site.path("aside"), &at).unwrap();
     }
     site.ok(["verify"]).says(&["nothing damaged", "1 session, 1 bill, 1 index"]);
+}
+
+/// Changes one byte in the middle, and nothing else.
+fn flip(path: &std::path::Path) {
+    let mut bytes = fs::read(path).expect("a file of the test");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x10;
+    fs::write(path, &bytes).expect("a file of the test");
+}
+
+#[test]
+fn one_flipped_byte_costs_the_files_it_hits_and_all_others_are_restored_where_that_is_asked_for() {
+    let site = Site::protected();
+    site.write("docs/late.raw", &noise(3, 500_000));
+    fs::hard_link(site.path("docs/late.raw"), site.path("docs/again.raw")).unwrap();
+    site.ok(["checkpoint"]);
+    let mut whole = site.tree("docs");
+    whole.retain(|line| !line.starts_with("late.raw ") && !line.starts_with("again.raw "));
+    let pack = site.objects("home", "packs").swap_remove(0);
+    flip(&pack);
+    let name = pack.file_name().unwrap().to_str().unwrap();
+
+    let refused = site.rpo(["restore", "docs", "--into", "restored"]);
+    let refused = refused
+        .fails(22, &[name, "1 file cannot be restored", "next: ", "--skip-damaged restores all other files"]);
+    assert!(!refused.err.contains("another copy"), "there is none: {refused:#?}");
+    assert_eq!(refused.err.matches(name).count(), 1, "said once: {refused:#?}");
+    site.has_nothing_half_restored("restored");
+    assert!(!site.path("restored.rpo-incomplete.txt").exists());
+
+    site.rpo(["restore", "docs", "--skip-damaged", "--into", "restored"]).ends_with(3).says(&[
+        "damage    files that are damaged in the store are left out",
+        "missing   late.raw: a further name of `again.raw`",
+        &format!("missing   again.raw: packs/{}/{name}: ", &name[..2]),
+        "incomplete: 2 files missing, all named in",
+    ]);
+    assert_eq!(tree(&site.path("restored")), whole);
+    let marker = fs::read_to_string(site.path("restored.rpo-incomplete.txt")).unwrap();
+    assert!(
+        marker.contains("again.raw: packs/") && marker.contains(name) && marker.contains("late.raw: "),
+        "{marker}"
+    );
+
+    let json =
+        site.rpo(["restore", "docs", "--skip-damaged", "--into", "again", "--json"]).ends_with(3).json();
+    let skipped = json["outcome"]["skipped"].as_array().unwrap();
+    assert_eq!((skipped.len(), &skipped[0]["path"]), (2, &"again.raw".into()), "{json:#}");
+    assert!(skipped[0]["reason"].as_str().unwrap().contains(name), "{json:#}");
+    assert!(json["marker"].as_str().unwrap().ends_with("again.rpo-incomplete.txt"), "{json:#}");
+
+    fs::remove_dir_all(site.path("restored")).unwrap();
+    site.ok(["restore", "docs", "--to", "checkpoint:docs@1", "--skip-damaged", "--into", "restored"])
+        .says(&["restored.rpo-incomplete.txt is of an earlier restore"]);
+}
+
+#[test]
+fn a_rotten_pack_is_moved_away_as_verify_says_and_its_content_is_stored_again() {
+    let (site, _) = two_checkpoints();
+    let pack = site.objects("home", "packs").swap_remove(0);
+    flip(&pack);
+
+    let found = site.rpo(["verify", "--read-data"]).ends_with(22);
+    found.says(&[
+        "next: there is no other copy; move ",
+        &format!("{} out of the store", pack.display()),
+        "then rpo checkpoint --full",
+    ]);
+    site.rpo(["checkpoint", "--full"]);
+    site.rpo(["restore", "docs", "--into", "restored"]).fails(22, &["late.raw"]);
+
+    fs::rename(&pack, site.path("aside")).unwrap();
+    site.rpo(["checkpoint", "--full"]);
+    site.restores_docs_exactly();
+    site.restores("checkpoint:docs@2", &site.tree("docs"), &[]);
+}
+
+#[test]
+fn what_hits_many_checkpoints_is_said_in_one_line() {
+    let site = Site::protected();
+    let pack = site.objects("home", "packs").swap_remove(0);
+    for text in ["2", "3", "4", "5"] {
+        site.write("docs/letter.txt", text.as_bytes());
+        site.ok(["checkpoint"]);
+    }
+    flip(&pack);
+
+    site.rpo(["verify", "--read-data"]).ends_with(22).says(&["lost: photos/sea.raw of docs@1–docs@5"]);
+}
+
+#[test]
+fn a_home_that_is_gone_is_a_loss_and_no_place_for_a_new_repository() {
+    let site = Site::protected();
+    site.ok(["run", "--once"]);
+    fs::rename(site.path("home"), site.path("aside")).unwrap();
+    for command in [&["checkpoint"][..], &["points", "docs"], &["verify"]] {
+        let gone = site.rpo(command).fails(10, &["gone from home", "it was there before", "bring it back"]);
+        assert!(!gone.err.contains("make one with init"), "{gone:#?}");
+    }
+
+    let site = Site::two_copies();
+    site.ok(["checkpoint"]);
+    fs::remove_dir_all(site.path("home")).unwrap();
+    for command in [&["checkpoint"][..], &["tag", "docs", "now"]] {
+        let gone = site.rpo(command).fails(
+            10,
+            &["copy home is home and is gone", "copy far still holds", "role = \"home\"", "then rpo init"],
+        );
+        assert!(!gone.err.contains("make one with init"), "{gone:#?}");
+    }
+    site.restores_docs_exactly();
+}
+
+#[test]
+fn a_fifo_is_named_with_what_makes_checkpoints_whole_again() {
+    let site = Site::protected();
+    assert!(std::process::Command::new("mkfifo").arg(site.path("docs/pipe")).status().unwrap().success());
+
+    site.rpo(["checkpoint"])
+        .ends_with(3)
+        .says(&["not captured: pipe: it is a FIFO (named pipe), which cannot be kept", "exclude = [...]"]);
+    site.reconfigure("path = \"docs\"", "path = \"docs\", exclude = [\"pipe\"]");
+    site.ok(["checkpoint"]);
 }

@@ -39,6 +39,10 @@ fn a_plan_changes_nothing() {
     let site = Site::protected();
     site.ok(["restore", "docs", "--into", "restored", "--plan"])
         .says(&["base      docs@1", "replay    nothing"]);
+    let planned = site.ok(["restore", "docs", "--into", "restored", "--plan"]);
+    assert!(!planned.out.contains("estimate"), "nothing was measured: {planned:#?}");
+    site.rpo(["restore", "docs", "--into", "docs", "--plan"]).fails(30, &["docs", "not empty"]);
+    site.rpo(["restore", "docs", "--into", "home/x", "--plan"]).fails(30, &["copy home is kept there"]);
     site.has_nothing_half_restored("restored");
 }
 

@@ -90,6 +90,9 @@ pub enum RecoveryError {
     /// The restored state breaks the thing's own rules: nothing was put in place.
     #[error("the restored state is not valid, nothing was put in place: {0}")]
     NotValid(String),
+    /// Not possible for this sort of thing: nothing was put in place.
+    #[error("not supported: {0}")]
+    Unsupported(String),
     /// Somebody asked to stop: nothing was put in place.
     #[error("stopped on request: nothing was put in place, and what was built is removed")]
     Cancelled,
@@ -105,6 +108,7 @@ impl RecoveryError {
             Self::Restore(error) => error.kind(),
             Self::WrongKind { .. } => ErrorKind::Invalid,
             Self::Short { .. } | Self::NotValid(_) => ErrorKind::Corrupt,
+            Self::Unsupported(_) => ErrorKind::Unsupported,
             Self::Cancelled => ErrorKind::Cancelled,
         }
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures::TryStreamExt as _;
-use rpo_checkpoint::{Cancel, Phase, Progress, Progressed};
+use rpo_checkpoint::{Cancel, LeftOut, Phase, Progress, Progressed};
 use rpo_core::ports::{RestoreReport, Restorer, Validation};
 use rpo_core::{CheckpointId, ErrorKind, LogEntry, Position};
 use serde::Serialize;
@@ -15,7 +15,8 @@ use crate::plan::{Plan, Replay};
 /// Gives the content of checkpoints.
 #[async_trait::async_trait]
 pub trait Bases: Send + Sync {
-    /// Gives every entry and extent of `id` to `into`, each checked; neither finishes nor publishes.
+    /// Gives every entry and extent of `id` to `into`, each checked; neither finishes nor publishes. With `skip_damaged`,
+    /// files that are damaged in the store are taken back and returned; without, none ever is.
     ///
     /// # Errors
     /// Something is missing or damaged; the error names the objects and the files.
@@ -23,9 +24,10 @@ pub trait Bases: Send + Sync {
         &self,
         id: &CheckpointId,
         into: Arc<dyn Restorer>,
+        skip_damaged: bool,
         progress: &dyn Progress,
         cancel: &Cancel,
-    ) -> Result<(), RecoveryError>;
+    ) -> Result<Vec<LeftOut>, RecoveryError>;
     /// What sort of source the checkpoint holds.
     ///
     /// # Errors
@@ -49,6 +51,8 @@ pub struct Outcome {
     pub checks: Vec<String>,
     /// What could not be kept exactly, each with its path.
     pub approximated: Vec<String>,
+    /// Files that are damaged in the store and were left out, because the plan said so.
+    pub skipped: Vec<LeftOut>,
 }
 
 /// Carries `plan` out. The restored state is in place and durable on `Ok`; on any error nothing is in place and what was
@@ -65,8 +69,9 @@ pub async fn execute(
     cancel: &Cancel,
 ) -> Result<Outcome, RecoveryError> {
     match build(plan, bases, history, &restorer, progress, cancel).await {
-        Ok((report, checks, position)) => Ok(Outcome {
+        Ok(Built { report, checks, position, skipped }) => Ok(Outcome {
             position,
+            skipped,
             entries: report.entries,
             bytes: report.bytes,
             commits: report.commits,
@@ -82,6 +87,14 @@ pub async fn execute(
     }
 }
 
+/// What was built and put in place.
+struct Built {
+    report: RestoreReport,
+    checks: Vec<String>,
+    position: Option<Position>,
+    skipped: Vec<LeftOut>,
+}
+
 async fn build(
     plan: &Plan,
     bases: &dyn Bases,
@@ -89,14 +102,15 @@ async fn build(
     restorer: &Arc<dyn Restorer>,
     progress: &dyn Progress,
     cancel: &Cancel,
-) -> Result<(RestoreReport, Vec<String>, Option<Position>), RecoveryError> {
+) -> Result<Built, RecoveryError> {
+    let mut skipped = Vec::new();
     if let Some(base) = &plan.base {
         let found = bases.kind(&base.id).await?;
         if found != restorer.kind() {
             let (checkpoint, expected) = (base.id.to_string(), restorer.kind().to_owned());
             return Err(RecoveryError::WrongKind { checkpoint, found, expected });
         }
-        bases.restore(&base.id, restorer.clone(), progress, cancel).await?;
+        skipped = bases.restore(&base.id, restorer.clone(), plan.skip_damaged, progress, cancel).await?;
     }
     stop_if(cancel)?;
     restorer.finish_base(plan.base.as_ref().and_then(|base| base.position))?;
@@ -108,7 +122,7 @@ async fn build(
     check_reached(plan, at)?;
     let checks = passed(restorer.validate()?)?;
     stop_if(cancel)?;
-    Ok((restorer.publish()?, checks, at))
+    Ok(Built { report: restorer.publish()?, checks, position: at, skipped })
 }
 
 /// Applies the commits of the plan's part of the log, each exactly once and without a gap. Returns where the history

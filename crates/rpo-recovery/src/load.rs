@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures::{StreamExt as _, TryStreamExt as _};
 use rpo_checkpoint::{
-    Cancel, CheckpointError, CheckpointInfo, CheckpointOptions, Checkpointer, Lost, Progress,
+    Cancel, CheckpointError, CheckpointInfo, CheckpointOptions, Checkpointer, LeftOut, Lost, Progress,
 };
 use rpo_core::ports::Restorer;
 use rpo_core::target::{Bound, RestorePoint, Target};
@@ -137,6 +137,16 @@ impl Recovery {
             let nearest_before = Some(Box::new(plan.reached));
             return Err(Refusal { target: plan.target, reason, nearest_before, nearest_after: None }.into());
         }
+        if options.skip_damaged {
+            let without_log = self.log.archive.is_none() && plan.replay.is_none();
+            if !without_log || plan.base.as_ref().is_some_and(|base| base.position.is_some()) {
+                return Err(RecoveryError::Unsupported(
+                    "what has a log is restored whole or not at all: commits were made on all of it"
+                        .to_owned(),
+                ));
+            }
+            plan.skip_damaged = true;
+        }
         plan.notes.extend(passed_over);
         plan.notes.extend(self.after_the_last(target));
         let base = plan.base.as_ref().and_then(|base| self.left_out.get(&base.id));
@@ -262,11 +272,16 @@ impl Bases for Checkpoints {
         &self,
         id: &CheckpointId,
         into: Arc<dyn Restorer>,
+        skip_damaged: bool,
         progress: &dyn Progress,
         cancel: &Cancel,
-    ) -> Result<(), RecoveryError> {
-        match self.0.restore(id, into, progress, cancel).await {
-            Ok(_) => Ok(()),
+    ) -> Result<Vec<LeftOut>, RecoveryError> {
+        let restored = match skip_damaged {
+            true => self.0.restore_what_is_whole(id, into, progress, cancel).await,
+            false => self.0.restore(id, into, progress, cancel).await,
+        };
+        match restored {
+            Ok(summary) => Ok(summary.left_out),
             Err(CheckpointError::Cancelled) => Err(RecoveryError::Cancelled),
             Err(error) => Err(error.into()),
         }

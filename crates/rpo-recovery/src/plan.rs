@@ -15,11 +15,13 @@ use crate::{Catalogue, Refusal};
 pub struct PlanOptions {
     /// Replay the log after the base. Without it the newest checkpoint at or before the target is the result.
     pub replay: bool,
+    /// Leave files out that are damaged in the store, and restore all others. Only for things without a log.
+    pub skip_damaged: bool,
 }
 
 impl Default for PlanOptions {
     fn default() -> Self {
-        Self { replay: true }
+        Self { replay: true, skip_damaged: false }
     }
 }
 
@@ -67,6 +69,8 @@ pub struct Plan {
     /// What the base should hold and does not, because it could not be read when it was made; `base.left_out` counts it,
     /// here it is named as far as the checkpoint names it.
     pub left_out: Vec<Lost>,
+    /// Files that are damaged in the store are left out, instead of ending the restore.
+    pub skip_damaged: bool,
     /// What should be known about it.
     pub notes: Vec<String>,
 }
@@ -105,11 +109,12 @@ impl fmt::Display for Plan {
             Some(commits) => writeln!(f, "leaves    {commits} commits out that came later")?,
             None => {}
         }
-        writeln!(
-            f,
-            "estimate  {}",
-            self.estimate_seconds.map_or("unknown: nothing was measured yet".into(), |s| format!("{s:.0} s"))
-        )?;
+        if let Some(seconds) = self.estimate_seconds {
+            writeln!(f, "estimate  {seconds:.0} s")?;
+        }
+        if self.skip_damaged {
+            writeln!(f, "damage    files that are damaged in the store are left out and named")?;
+        }
         if let Some(warning) = self.warning() {
             writeln!(f, "warning   {warning}")?;
         }
@@ -193,6 +198,7 @@ impl Catalogue {
             bytes_needed: base.map_or(0, |b| b.bytes),
             estimate_seconds: None,
             left_out: Vec::new(),
+            skip_damaged: false,
             notes: Vec::new(),
         };
         self.tell_what_is_left_out(&mut plan);
@@ -210,6 +216,7 @@ impl Catalogue {
             bytes_needed: base.bytes,
             estimate_seconds: None,
             left_out: Vec::new(),
+            skip_damaged: false,
             notes,
         };
         self.tell_what_is_left_out(&mut plan);

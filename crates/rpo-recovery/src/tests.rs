@@ -134,10 +134,11 @@ impl Bases for Store {
         &self,
         _id: &CheckpointId,
         _into: Arc<dyn Restorer>,
+        _skip_damaged: bool,
         _progress: &dyn Progress,
         _cancel: &Cancel,
-    ) -> Result<(), RecoveryError> {
-        Ok(())
+    ) -> Result<Vec<rpo_checkpoint::LeftOut>, RecoveryError> {
+        Ok(Vec::new())
     }
 
     async fn kind(&self, _id: &CheckpointId) -> Result<String, RecoveryError> {
@@ -287,7 +288,8 @@ fn without_replay_the_newest_checkpoint_before_the_target_is_the_plan() {
     let catalogue = site.catalogue(vec![base(1, 2), base(2, 6)]);
     let target = Located::Boundary(RestorePoint::at(second(5), Some(at(520, 5))));
 
-    let plan = catalogue.plan("seq:5", &target, PlanOptions { replay: false }).unwrap();
+    let plan =
+        catalogue.plan("seq:5", &target, PlanOptions { replay: false, ..PlanOptions::default() }).unwrap();
 
     assert_eq!(plan.reached.checkpoint.unwrap().number, 1);
     assert!(plan.replay.is_none() && !plan.notes.is_empty());

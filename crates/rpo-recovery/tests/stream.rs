@@ -342,3 +342,19 @@ async fn a_new_writer_with_a_slow_clock_moves_no_boundary() {
         }
     }
 }
+
+#[tokio::test]
+async fn what_has_a_log_is_never_restored_without_a_part_of_it() {
+    let (mut site, mut writer) = Site::new(5).await;
+    site.work(&mut writer, 20).await;
+    let recovery = site.recovery(0).await;
+    let base = Target::Checkpoint(writer.oracle.bases[0].0.clone());
+
+    for target in [Target::Latest, base] {
+        let options = PlanOptions { skip_damaged: true, ..PlanOptions::default() };
+        match recovery.plan(&target, Bound::Inclusive, options).await {
+            Err(error @ RecoveryError::Unsupported(_)) => assert_eq!(error.kind(), ErrorKind::Unsupported),
+            other => panic!("{target}: {other:?}"),
+        }
+    }
+}

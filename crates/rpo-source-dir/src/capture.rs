@@ -215,9 +215,9 @@ impl DirectoryCapture {
             FileType::Socket => {
                 Err(Left { why: "a socket: there is nothing in it to keep".into(), loss: false })
             }
-            FileType::Fifo => Err(Left::not_yet("a FIFO")),
-            FileType::CharacterDevice | FileType::BlockDevice => Err(Left::not_yet("a device")),
-            FileType::Unknown => Err(Left::not_yet("of a type the system does not name")),
+            FileType::Fifo => Err(Left::not_kept("a FIFO (named pipe)")),
+            FileType::CharacterDevice | FileType::BlockDevice => Err(Left::not_kept("a device")),
+            FileType::Unknown => Err(Left::not_kept("of a type that the system does not name")),
         };
         match result {
             Ok((entry, change)) => self.queue.push_front(Captured::Entry(entry, change)),
@@ -375,8 +375,13 @@ struct Left {
 }
 
 impl Left {
-    fn not_yet(what: &str) -> Self {
-        Self { why: format!("{what}: capturing those is not supported yet"), loss: true }
+    /// A loss until somebody says that it is none: what is excluded is left out by intent.
+    fn not_kept(what: &str) -> Self {
+        let why = format!(
+            "it is {what}, which cannot be kept, so this checkpoint is partial; list it in exclude = [...] of the source, and \
+             checkpoints are whole"
+        );
+        Self { why, loss: true }
     }
 
     fn error(error: Errno) -> Self {

@@ -77,7 +77,7 @@ pub use compare::{Difference, compare_trees};
 #[cfg(feature = "planted-bugs")]
 pub use options::PlantedBug;
 pub use options::{ChangeTime, DirectoryOptions, Durability, RestoreOptions};
-pub use restore::{DirectoryRestorer, partials_beside, remove_partial};
+pub use restore::{DirectoryRestorer, check_target, incomplete_marker, partials_beside, remove_partial};
 
 /// The kind of source that manifests name for directories.
 pub const KIND: &str = "directory";

@@ -11,7 +11,10 @@ use common::{Snapshot, path, restorer, source};
 use rpo_core::ports::{Entry, EntryKind, Extent, FileTime, Metadata, RestoreError, Restorer};
 use rpo_core::{Commit, Entropy, Epoch, ErrorKind, Lsn, Sequence, Timestamp};
 use rpo_os::OsEntropy;
-use rpo_source_dir::{DirectoryRestorer, RestoreOptions, compare_trees, partials_beside, remove_partial};
+use rpo_source_dir::{
+    DirectoryRestorer, RestoreOptions, check_target, compare_trees, incomplete_marker, partials_beside,
+    remove_partial,
+};
 
 fn entry(at: &str, kind: EntryKind) -> Entry {
     Entry {
@@ -279,4 +282,45 @@ fn the_comparer_sees_every_kind_of_difference() {
         assert!(seen.iter().any(|d| d.path == Path::new(name) && d.what.contains(what)), "{name}: {seen:#?}");
     }
     assert!(compare_trees(&from, scratch.path().join("missing")).len() == 1);
+}
+
+#[test]
+fn a_file_taken_back_is_not_there_and_a_text_beside_the_target_names_it() {
+    let scratch = tempfile::tempdir().unwrap();
+    let target = scratch.path().join("to");
+    let marker = incomplete_marker(&target);
+    let given = || {
+        let restorer = restorer(&target);
+        restorer.entry(&entry("", EntryKind::Directory)).unwrap();
+        for name in ["half", "whole"] {
+            restorer.entry(&file(name, 8)).unwrap();
+            restorer.extent(&path(name), 0, b"four").unwrap();
+        }
+        restorer.entry(&entry("half-too", EntryKind::HardLink { to: path("half") })).unwrap();
+        restorer.extent(&path("whole"), 4, b"more").unwrap();
+        restorer.close(&path("whole")).unwrap();
+        assert_eq!(restorer.discard(&path("half"), "its pack is gone").unwrap(), [path("half-too")]);
+        invalid(restorer.discard(&path("half"), "again").map(drop), "a file that is not there");
+        restorer.finish_base(None).unwrap();
+        assert!(restorer.validate().unwrap().passed());
+        restorer
+    };
+
+    let refused = given();
+    fs::create_dir(&target).unwrap();
+    fs::write(target.join("mine"), "mine").unwrap();
+    assert_eq!(refused.publish().unwrap_err().kind(), ErrorKind::Refused);
+    assert!(!marker.exists(), "nothing was put in place");
+    assert_eq!(check_target(&target).unwrap_err().kind(), ErrorKind::Refused);
+    refused.abandon().unwrap();
+    fs::remove_dir_all(&target).unwrap();
+    check_target(&target).unwrap();
+
+    let report = given().publish().unwrap();
+
+    assert_eq!((report.entries, report.bytes), (2, 8));
+    let names: Vec<_> = fs::read_dir(&target).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(names, ["whole"]);
+    let text = fs::read_to_string(marker).unwrap();
+    assert!(text.ends_with("half: its pack is gone\nhalf-too: a further name of `half`\n"), "{text}");
 }

@@ -43,6 +43,6 @@ pub use local::LocalStorage;
 pub use memory::MemoryStorage;
 pub use metered::{LATENCY_BOUNDS_MS, MeteredStorage, OperationMetrics, StorageMetrics};
 pub use registry::{Opener, Registry, shown};
-pub use retry::{RetryConfig, RetryStorage};
+pub use retry::{Hurry, RetryConfig, RetryStorage};
 pub use rpo_core::ErrorKind;
 pub use storage::{ByteStream, Capabilities, ListRequest, ObjectMeta, Page, Storage, StoreIdentity};

@@ -1,5 +1,6 @@
 //! Trying again, within bounds, and never twice what happened once: an answer that was lost is read back.
 
+mod hurry;
 mod pacing;
 
 use std::future::Future;
@@ -16,6 +17,7 @@ use rpo_core::ports::{Clock, Entropy};
 use rpo_core::{ByteSize, ConfigError, ErrorKind, HumanDuration};
 use serde::{Deserialize, Serialize};
 
+pub use self::hurry::Hurry;
 use self::pacing::{Budget, Pacing};
 use crate::digest::{Digest, Digester};
 use crate::{
@@ -100,6 +102,7 @@ pub struct RetryStorage<S> {
     entropy: Arc<dyn Entropy>,
     config: RetryConfig,
     budget: Budget,
+    hurry: Hurry,
 }
 
 impl<S: Storage> RetryStorage<S> {
@@ -115,7 +118,14 @@ impl<S: Storage> RetryStorage<S> {
     ) -> Result<Self, ConfigError> {
         config.validate()?;
         let budget = Budget::new(config.budget);
-        Ok(Self { inner, clock, entropy, config, budget })
+        Ok(Self { inner, clock, entropy, config, budget, hurry: Hurry::new() })
+    }
+
+    /// Gives up waiting once `hurry` says so.
+    #[must_use]
+    pub fn hurried_by(mut self, hurry: Hurry) -> Self {
+        self.hurry = hurry;
+        self
     }
 
     /// The store below.
@@ -124,7 +134,7 @@ impl<S: Storage> RetryStorage<S> {
     }
 
     fn pacing(&self) -> Pacing<'_> {
-        Pacing::new(&self.config, self.clock.as_ref(), self.entropy.as_ref(), &self.budget)
+        Pacing::new(&self.config, self.clock.as_ref(), self.entropy.as_ref(), &self.budget, &self.hurry)
     }
 
     /// One attempt that moves `bytes`, given up as unknown if it takes too long.

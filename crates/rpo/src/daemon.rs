@@ -1,6 +1,7 @@
 //! The daemon: a manager made from a configuration file.
 
 use rpo_core::event::Event;
+use rpo_storage::Hurry;
 use tokio::sync::broadcast;
 
 use crate::config::Config;
@@ -23,6 +24,7 @@ impl Daemon {
     /// The configuration contradicts itself, home cannot be opened, or another daemon uses the state directory.
     pub async fn start(config: Config, parts: SiteParts) -> Result<Self, Error> {
         config.validate()?;
+        let parts = SiteParts { hurry: Hurry::new(), ..parts }; // of this daemon alone
         parts.check_schemes(&config)?;
         let site = Site::open(config, parts).await?;
         site.home()?;
@@ -37,6 +39,7 @@ impl Daemon {
             sample_every: config.daemon.sample_every.get(),
         };
         let mut builder = Manager::builder(manager_parts, here, site.specs())
+            .hurry(given.hurry.clone())
             .configuration(config.identity())
             .audit_every(config.daemon.audit_every.get());
         for (copy, opened) in site.copies() {

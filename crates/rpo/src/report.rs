@@ -91,7 +91,7 @@ pub struct CopyReport {
     pub name: CopyName,
     /// Home or mirror.
     pub role: String,
-    /// `good`, `damaged: …` (something it had is missing), `failing: …`, `fenced`, `paused`, or `not heard of yet`.
+    /// `good`, `missing: …` (its newest checkpoint is not there any more), `damaged: …` (something it had is missing), `failing: …`, `fenced`, `paused`, or `not heard of yet`.
     pub health: String,
     /// Up to where it holds the log.
     pub log: Option<Position>,
@@ -174,6 +174,17 @@ fn worst(statuses: impl Iterator<Item = Status>) -> Status {
     statuses.max_by_key(|status| status.rank()).unwrap_or(unpromised())
 }
 
+/// Bytes at risk of a source that is looked at now and then: `detected` are those that scans read after the protected one,
+/// each time anew, so the size of all bounds them. What changed since the last scan, nobody has counted: that is unknown,
+/// not zero. Where nothing is protected, all of it is at risk.
+pub(crate) fn polled_risk(detected: Option<u64>, protected: bool, content: Option<u64>) -> Option<u64> {
+    if !protected {
+        return content;
+    }
+    let detected = detected.filter(|bytes| *bytes > 0)?;
+    Some(content.map_or(detected, |content| detected.min(content)))
+}
+
 /// How stands what nothing was promised about: it is neither kept nor broken.
 pub(crate) const fn unpromised() -> Status {
     Status::Pending
@@ -219,6 +230,13 @@ impl SystemReport {
 impl CopyReport {
     /// What a person has to do about a home that has lost something: nothing mends it by itself.
     pub(crate) fn home_damage(&self) -> Option<String> {
+        if let Some(missing) = self.health.strip_prefix("missing: ") {
+            return Some(format!(
+                "copy {}, which is home, does not have what it had: {missing}; next: look whether its disk is mounted and \
+                 its directory is where it was; if it is lost, let another copy be home, then rpo init",
+                self.name
+            ));
+        }
         let damage = self.health.strip_prefix("damaged: ")?;
         Some(format!(
             "copy {}, which is home, is damaged: {damage}; next: rpo verify names what that costs; put the objects back from a \

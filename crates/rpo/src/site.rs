@@ -13,7 +13,7 @@ use rpo_crypto::Secret;
 use rpo_replication::{CopyDomain, CopySpec, Role};
 use rpo_repository::{Repository, RepositoryParts};
 use rpo_source_dir::{DirectoryOptions, DirectorySource};
-use rpo_storage::{Registry, RetryConfig, RetryStorage, Storage};
+use rpo_storage::{Hurry, Registry, RetryConfig, RetryStorage, Storage};
 
 use crate::Error;
 use crate::config::{Config, CopyConfig, SourceConfig, SystemConfig};
@@ -31,6 +31,8 @@ pub struct SiteParts {
     pub disk: Arc<dyn Disk>,
     /// Opens stores by URL.
     pub registry: Arc<Registry>,
+    /// Ends the waits for stores that keep failing, once the program is to end.
+    pub hurry: Hurry,
 }
 
 impl SiteParts {
@@ -49,6 +51,7 @@ impl SiteParts {
             entropy: Arc::new(rpo_os::OsEntropy::new()),
             disk: Arc::new(rpo_os::OsDisk::new()),
             registry: Arc::new(registry),
+            hurry: Hurry::new(),
         }
     }
 
@@ -58,12 +61,9 @@ impl SiteParts {
     /// The URL makes no sense, or the store cannot be reached.
     pub fn store(&self, url: &str) -> Result<Arc<dyn Storage>, Error> {
         let store = self.registry.open(url)?;
-        Ok(Arc::new(RetryStorage::new(
-            store,
-            RetryConfig::default(),
-            self.clock.clone(),
-            self.entropy.clone(),
-        )?))
+        let (clock, entropy) = (self.clock.clone(), self.entropy.clone());
+        let patient = RetryStorage::new(store, RetryConfig::default(), clock, entropy)?;
+        Ok(Arc::new(patient.hurried_by(self.hurry.clone())))
     }
 
     /// Checks that every copy's URL has a scheme that is known here. Nothing is opened.

@@ -56,7 +56,7 @@ async fn a_mirror_that_lost_a_pack_counts_no_more_until_it_has_it_again() {
     let report = reported(&manager, |report| copy(report, "far").health.starts_with("damaged")).await;
 
     let far = copy(&report, "far");
-    assert_eq!(far.health, format!("damaged: 1 object missing, e.g. {pack}"));
+    assert_eq!(far.health, format!("damaged: 1 object missing, e.g. {pack} (docs@1 cannot be restored)"));
     assert_eq!(far.checkpoint, None);
     let region = domain(&report, Domain::Region);
     assert!(matches!(region.loss.window, Window::Unknown { .. }) && region.by.is_empty(), "{region:#?}");
@@ -72,6 +72,55 @@ async fn a_mirror_that_lost_a_pack_counts_no_more_until_it_has_it_again() {
     let report = reported(&manager, all_whole).await;
     assert_eq!(copy(&report, "far").health, "good");
     assert_eq!(keys(&scene, FAR, "packs/").await, keys(&scene, HOME, "packs/").await);
+    manager.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_pack_of_older_checkpoints_that_is_lost_costs_these_and_not_a_later_full_one() {
+    let scene = Scene::new().await;
+    let manager = scene.directory().await;
+    reported(&manager, all_whole).await;
+    manager.stop().await.unwrap();
+    let old = keys(&scene, FAR, "packs/").await.swap_remove(0);
+    std::fs::write(scene.path("docs/letter"), "dear reader of the second letter").unwrap();
+    scene.clock.advance(Duration::from_secs(200_000)); // a full one is due
+    let manager = watched(&scene).await;
+    reported(&manager, |report| copy(report, "far").checkpoint == Some(2)).await;
+
+    scene.stores[FAR].read_only.store(true, Ordering::SeqCst); // so that it cannot be mended
+    scene.stores[FAR].loses(&old).await;
+    let report = reported(&manager, |report| copy(report, "far").health.starts_with("damaged")).await;
+
+    let far = copy(&report, "far");
+    assert_eq!(far.health, format!("damaged: 1 object missing, e.g. {old} (docs@1 cannot be restored)"));
+    assert_eq!(far.checkpoint, Some(2), "of which nothing is missing");
+    let region = domain(&report, Domain::Region);
+    assert_eq!((region.status, region.by.len()), (Status::Healthy, 1), "{region:#?}");
+    manager.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_copy_that_answers_not_to_have_what_it_had_proves_nothing_from_that_moment() {
+    let scene = Scene::new().await;
+    let manager = scene.directory().await; // the next audit is a quarter of an hour away
+    let mut events = manager.subscribe();
+    reported(&manager, all_whole).await;
+
+    scene.stores[FAR].read_only.store(true, Ordering::SeqCst);
+    for key in keys(&scene, FAR, "").await {
+        scene.stores[FAR].loses(&key).await;
+    }
+    let report = reported(&manager, |report| copy(report, "far").checkpoint.is_none()).await;
+
+    assert_eq!(copy(&report, "far").health, "missing: docs@1 was there and is not any more");
+    let region = domain(&report, Domain::Region);
+    assert_eq!(region.loss.window, Window::Unknown { bound: None }, "no age bounds what is lost");
+    assert_eq!((region.by.len(), region.loss.bytes_at_risk), (0, Some(11)), "all of it: {region:#?}");
+    assert_eq!(domain(&report, Domain::Machine).status, Status::Healthy, "rack has it");
+    let told = std::iter::from_fn(|| events.try_recv().ok()).filter(|event| {
+        matches!(&event.kind, EventKind::ReplicationValidationFailed { reason, .. } if reason.starts_with("missing"))
+    });
+    assert_eq!(told.count(), 1);
     manager.stop().await.unwrap();
 }
 

@@ -2,11 +2,14 @@
 
 mod scene;
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use rpo::core::event::EventKind;
 use rpo::core::objective::{Domain, Status};
 use rpo::core::window::Window;
+use rpo::repository::{Repository, RepositoryParts};
+use rpo::storage::{Hurry, RetryConfig, RetryStorage, Storage};
 use scene::{FAR, HOME, Scene, docs, domain, measured_again, reported, seconds};
 
 /// The age that is reported, which must be one.
@@ -189,6 +192,67 @@ async fn the_last_report_is_kept_and_says_that_nobody_renews_it() {
     let aged = kept().aged(last.taken_at.saturating_add(seconds(3_600)));
     assert!(matches!(domain(&aged, Domain::Region).loss.window, Window::Unknown { bound: Some(_) }));
     assert_eq!(aged.overall, Status::Unknown);
+}
+
+#[tokio::test]
+async fn that_mirrors_have_nothing_before_their_first_round_is_no_alarm() {
+    let scene = Scene::new().await;
+    let manager = scene.directory().await;
+    let mut events = manager.subscribe();
+
+    reported(&manager, |report| report.overall == Status::Healthy).await;
+    manager.stop().await.unwrap();
+
+    let changes: Vec<_> = std::iter::from_fn(|| events.try_recv().ok())
+        .filter_map(|event| match event.kind {
+            EventKind::StatusChanged { from, to, .. } => Some((from, to)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(changes, [(Status::Pending, Status::Healthy); 2]);
+}
+
+#[tokio::test]
+async fn bytes_at_risk_are_unknown_after_the_last_scan_and_never_more_than_there_is() {
+    let scene = Scene::new().await;
+    let manager = scene.directory().await;
+    let report = reported(&manager, |report| report.overall == Status::Healthy).await;
+    assert_eq!(domain(&report, Domain::Region).loss.bytes_at_risk, None, "nobody has looked since");
+    manager.stop().await.unwrap();
+
+    // The same eleven bytes are changed and read again and again, and far gets none of it.
+    scene.stores[FAR].read_only.store(true, Ordering::SeqCst);
+    for text in ["dear Ada...", "dear Bob...", "dear Eve..."] {
+        std::fs::write(scene.path("docs/letter"), text).unwrap();
+        let manager = scene.directory().await;
+        manager.first_round().await;
+        manager.stop().await.unwrap();
+    }
+    let manager = scene.directory().await;
+    let report = reported(&manager, |report| !domain(report, Domain::Region).by.is_empty()).await;
+    assert_eq!(domain(&report, Domain::Region).loss.bytes_at_risk, Some(11), "{report:#?}");
+    manager.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_manager_that_is_to_stop_does_not_wait_for_a_store_that_keeps_failing() {
+    let mut scene = Scene::new().await;
+    let hour = rpo::core::HumanDuration::from_secs(3_600);
+    let mut patience = RetryConfig::default();
+    (patience.pause_first, patience.pause_max, patience.deadline) = (hour, hour, hour);
+    let hurry = Hurry::new();
+    let (clock, entropy) = (scene.clock.clone(), Arc::new(rpo::os::OsEntropy::new()));
+    let store: Arc<dyn Storage> = scene.stores[FAR].clone();
+    let store = RetryStorage::new(store, patience, clock.clone(), entropy.clone()).unwrap();
+    let parts = RepositoryParts { storage: Arc::new(store.hurried_by(hurry.clone())), clock, entropy };
+    scene.copies[FAR].repository = Repository::open(parts, None).await.unwrap();
+    scene.stores[FAR].read_only.store(true, Ordering::SeqCst);
+    let manager = scene.builder().hurry(hurry).directory(scene.docs_system()).start().await.unwrap();
+    manager.first_round().await;
+
+    let stopped = tokio::time::timeout(seconds(60), manager.stop()).await;
+
+    stopped.expect("it waits for far").unwrap();
 }
 
 #[tokio::test]

@@ -28,6 +28,7 @@ pub(crate) async fn run(path: &Path, init: Init, output: Output) -> anyhow::Resu
     }
     let config = Config::load(path)?;
     let created = create(path, &config, wrote).await?;
+    say_wrote(path, wrote, output);
     output.result(&created, || {
         let mut text = format!("repository {}", created.repository);
         for copy in &config.copies {
@@ -156,6 +157,12 @@ pub(crate) fn write_new(path: &Path, text: &str, output: Output) -> anyhow::Resu
     })?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
-    output.say(format!("wrote {}", path.display()));
     Ok(true)
+}
+
+/// Says so once something came of it: until then the file may go again.
+pub(crate) fn say_wrote(path: &Path, wrote: bool, output: Output) {
+    if wrote {
+        output.say(format!("wrote {}", path.display()));
+    }
 }

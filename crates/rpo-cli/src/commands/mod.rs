@@ -17,10 +17,11 @@ use std::time::Duration;
 
 use rpo::checkpoint::Cancel;
 use rpo::config::Config;
-use rpo::core::{CopyName, SourceId};
+use rpo::core::{CopyName, ErrorKind, SourceId};
 use rpo::{Site, SiteParts};
 
 use crate::output::{Output, complain};
+use crate::{exit, text};
 
 /// A refusal of the command line itself, with its exit code.
 #[derive(Debug, thiserror::Error)]
@@ -57,19 +58,65 @@ fn load(path: &Path, named: Named<'_>) -> anyhow::Result<Config> {
 
 /// Reads the configuration and opens its copies.
 pub(crate) async fn site(path: &Path, named: Named<'_>) -> anyhow::Result<Site> {
-    Ok(Site::open(load(path, named)?, SiteParts::os()).await?)
+    let config = load(path, named)?;
+    let site = match Site::open(config.clone(), SiteParts::os()).await {
+        Ok(site) => site,
+        Err(error) => return Err(was_there(&config, error)),
+    };
+    match site.home() {
+        Err(error) if error.kind() == ErrorKind::NotFound => Err(lives_elsewhere(&site, error)),
+        _ => Ok(site),
+    }
 }
 
 /// The same for commands that only read.
 pub(crate) async fn site_read_only(path: &Path, named: Named<'_>) -> anyhow::Result<Site> {
-    Ok(Site::open_read_only(load(path, named)?, SiteParts::os()).await?)
+    let config = load(path, named)?;
+    let opened = Site::open_read_only(config.clone(), SiteParts::os()).await;
+    opened.map_err(|error| was_there(&config, error))
+}
+
+/// No copy holds a repository, although `rpo run` has worked with it: that is a loss, and no place for a new one.
+fn was_there(config: &Config, error: rpo::Error) -> anyhow::Error {
+    let state = &config.daemon.state_dir;
+    if error.kind() != ErrorKind::NotFound || !state.join("repository.json").is_file() {
+        return error.into();
+    }
+    let places: Vec<_> = config.copies.iter().map(|copy| format!("{} ({})", copy.name, copy.url)).collect();
+    let text = format!(
+        "the repository is gone from {}: it was there before, {} remembers it; next: bring it back (is its disk mounted, is \
+         its name as before?), and make no new one over the loss: rpo init would begin with nothing",
+        text::line(&places.join(", ")),
+        text::path(state)
+    );
+    Refused::new(exit::NOT_FOUND, text)
+}
+
+/// Home holds no repository, and another copy does: that is a loss, too, and there is a way on.
+fn lives_elsewhere(site: &Site, error: rpo::Error) -> anyhow::Error {
+    let holder = site.copies().find_map(|(copy, opened)| opened.ok().map(|_| &copy.name));
+    let (Some(home), Some(holder)) = (site.config().home(), holder) else { return error.into() };
+    let text = format!(
+        "copy {0} is home and is gone from {1}: it was there before, copy {holder} still holds the repository; next: bring \
+         {0} back (is its disk mounted?); or go on from {holder}: in rpo.toml give {holder} role = \"home\", and {0} \
+         role = \"mirror\" and a new place, then rpo init; rpo restore works from {holder} meanwhile",
+        home.name,
+        text::line(&home.url)
+    );
+    Refused::new(exit::NOT_FOUND, text)
 }
 
 /// Says so if home cannot be used and another copy speaks for it.
 pub(crate) fn say_if_not_home(site: &Site, from: Option<&CopyName>, output: Output) -> anyhow::Result<()> {
     if let (None, Err(error)) = (from, site.home()) {
         let (instead, _) = site.copy(None)?;
-        output.say(format!("home cannot be used ({error}); this is from copy {instead}"));
+        let text = match error.kind() {
+            ErrorKind::NotFound => {
+                format!("home cannot be used, this is from copy {instead}: {}", lives_elsewhere(site, error))
+            }
+            _ => format!("home cannot be used ({error}); this is from copy {instead}"),
+        };
+        output.say(text);
     }
     Ok(())
 }

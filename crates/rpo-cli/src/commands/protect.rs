@@ -6,7 +6,7 @@ use rpo::SiteParts;
 use rpo::config::{Config, SourceConfig, template};
 use rpo::core::{HumanDuration, SourceId};
 
-use super::init::{absolute, copies, create, repository, write_new};
+use super::init::{absolute, copies, create, repository, say_wrote, write_new};
 use super::{Refused, checkpoint};
 use crate::arguments::{Checkpoint, Protect};
 use crate::exit;
@@ -51,6 +51,7 @@ pub(crate) async fn run(path: &Path, protect: Protect, output: Output) -> anyhow
     let wrote = write_new(path, &text, output)?;
     let config = Config::load(path)?;
     create(path, &config, wrote).await?;
+    say_wrote(path, wrote, output);
     let code = checkpoint::run(path, &Checkpoint { system: Some(name), full: false }, output).await?;
     if config.repository.encryption.is_none() {
         output.say("keep the passphrase or key: without it nothing can be restored");

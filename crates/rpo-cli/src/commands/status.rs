@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rpo::config::Config;
 use rpo::core::window::Window;
-use rpo::core::{ByteSize, HumanDuration};
+use rpo::core::{ByteSize, CopyName, HumanDuration};
 use rpo::report::{DomainReport, StatusReport, SystemReport};
 use rpo::{SiteParts, ops};
 
@@ -44,11 +44,7 @@ pub(crate) fn text(report: &StatusReport) -> String {
             rows.push(vec![
                 if number == 0 { system.name.to_string() } else { String::new() },
                 domain.loss.domain.to_string(),
-                if domain.survivors.is_empty() {
-                    "everything".to_owned()
-                } else {
-                    window(&domain.loss.window)
-                },
+                if all_gone(system, domain) { "everything".to_owned() } else { window(&domain.loss.window) },
                 domain.limit.map_or_else(|| "-".to_owned(), |limit| limit.to_string()),
                 risk(domain),
                 domain.limit.map_or_else(|| "-".to_owned(), |_| domain.status.to_string()),
@@ -66,6 +62,16 @@ pub(crate) fn text(report: &StatusReport) -> String {
         text += &format!("\n{}", crate::text::line(note));
     }
     text
+}
+
+/// Whether nothing would be left, and that is known: no copy survives, or those that do have told that they have nothing whole.
+fn all_gone(system: &SystemReport, domain: &DomainReport) -> bool {
+    let has_nothing = |name: &CopyName| {
+        let told = |health: &str| health.starts_with("missing: ") || health.starts_with("damaged: ");
+        let copy = system.copies.iter().find(|copy| copy.name == *name);
+        copy.is_some_and(|copy| copy.checkpoint.is_none() && copy.log.is_none() && told(&copy.health))
+    };
+    domain.by.is_empty() && domain.survivors.iter().all(has_nothing)
 }
 
 /// How much is at risk beside the time: counted where it is known, everything where nothing is protected.
@@ -106,9 +112,10 @@ pub(crate) fn short(age: HumanDuration) -> String {
 
 fn details(system: &SystemReport) -> String {
     let mut text = String::new();
-    if let Some(checkpoint) = &system.checkpoint {
-        text += &format!("\n{}: newest checkpoint {checkpoint}", system.name);
-    }
+    text += &match &system.checkpoint {
+        Some(checkpoint) => format!("\n{}: newest checkpoint {checkpoint}", system.name),
+        None => format!("\n{}: no checkpoint yet", system.name),
+    };
     for copy in &system.copies {
         let held = copy.checkpoint.map_or_else(|| "no checkpoint".to_owned(), |n| format!("checkpoint {n}"));
         text += &format!("\n  copy {} ({}): {held}, {}", copy.name, copy.role, copy.health);

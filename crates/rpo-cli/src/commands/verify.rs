@@ -1,7 +1,10 @@
 //! `rpo verify`: what is stored is there, and is what was stored.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
+use rpo::Site;
+use rpo::config::{CopyConfig, Role};
 use rpo::core::{ByteSize, CheckpointId};
 use rpo::ops::{self, CopyVerdict, Finding, VerifyRequest};
 
@@ -23,7 +26,7 @@ pub(crate) async fn run(path: &Path, verify: Verify, output: Output) -> anyhow::
     progress.done();
     let outcome = verified?;
     output.result(&outcome, || {
-        let lines = outcome.copies.iter().flat_map(|copy| of_copy(copy, request.read_data));
+        let lines = outcome.copies.iter().flat_map(|copy| of_copy(copy, &site, request.read_data));
         lines.collect::<Vec<_>>().join("\n")
     })?;
     if !outcome.is_sound() {
@@ -32,7 +35,7 @@ pub(crate) async fn run(path: &Path, verify: Verify, output: Output) -> anyhow::
     Ok(if outcome.copies.iter().any(|copy| copy.trouble.is_some()) { exit::PARTIAL } else { exit::OK })
 }
 
-fn of_copy(copy: &CopyVerdict, read_data: bool) -> Vec<String> {
+fn of_copy(copy: &CopyVerdict, site: &Site, read_data: bool) -> Vec<String> {
     if let Some(trouble) = &copy.trouble {
         return vec![format!("copy {}: {trouble}", copy.copy)];
     }
@@ -60,7 +63,11 @@ fn of_copy(copy: &CopyVerdict, read_data: bool) -> Vec<String> {
     lines.extend(notes(copy));
     // What belongs to a checkpoint of which nothing is left can be named only as far as its files are known.
     let blind = copy.damaged.iter().any(|finding| !finding.damaged.checkpoints.is_empty());
-    lines.extend(copy.damaged.iter().flat_map(|finding| of_object(finding, blind, read_data)));
+    let place = site.config().copies.iter().find(|here| here.name == copy.copy);
+    for finding in &copy.damaged {
+        lines.extend(of_object(finding, blind));
+        lines.push(format!("    next: {}", next(finding, place, site, read_data)));
+    }
     lines
 }
 
@@ -87,32 +94,42 @@ fn notes(copy: &CopyVerdict) -> Vec<String> {
     notes
 }
 
-fn named(checkpoints: &[CheckpointId]) -> String {
-    let names: Vec<String> = checkpoints.iter().take(NAMED_MAX).map(ToString::to_string).collect();
-    match checkpoints.len().saturating_sub(NAMED_MAX) {
-        0 => names.join(", "),
-        more => format!("{} and {more} more", names.join(", ")),
+/// Checkpoints, those that follow on each other as one stretch: `docs@1–docs@30, docs@32`.
+fn named<'a>(checkpoints: impl IntoIterator<Item = &'a CheckpointId>) -> String {
+    let mut stretches: Vec<(&CheckpointId, &CheckpointId)> = Vec::new();
+    for id in checkpoints {
+        match stretches.last_mut() {
+            Some((_, last)) if last.source == id.source && last.number + 1 == id.number => *last = id,
+            _ => stretches.push((id, id)),
+        }
     }
+    let shown = stretches.iter().take(NAMED_MAX);
+    let names: Vec<String> = shown
+        .map(|(first, last)| match last.number - first.number {
+            0 => first.to_string(),
+            1 => format!("{first}, {last}"),
+            _ => format!("{first}–{last}"),
+        })
+        .collect();
+    let more: u64 =
+        stretches.iter().skip(NAMED_MAX).map(|(first, last)| last.number - first.number + 1).sum();
+    if more == 0 { names.join(", ") } else { format!("{} and {more} more", names.join(", ")) }
 }
 
-/// An object, what it costs, and what to do.
-fn of_object(finding: &Finding, blind: bool, read_data: bool) -> Vec<String> {
+/// An object, and what it costs.
+fn of_object(finding: &Finding, blind: bool) -> Vec<String> {
     let damaged = &finding.damaged;
     let prefix = format!("{}: ", damaged.object);
     let mut lines =
         vec![format!("  {prefix}{}", damaged.what.strip_prefix(&prefix).unwrap_or(&damaged.what))];
-    for checkpoint in damaged.checkpoints.iter().take(NAMED_MAX) {
-        lines.push(format!("    lost: all files of {checkpoint}"));
+    if !damaged.checkpoints.is_empty() {
+        lines.push(format!("    lost: all files of {}", named(&damaged.checkpoints)));
     }
-    if damaged.checkpoints.len() > NAMED_MAX {
-        lines.push(format!(
-            "    lost: all files of {} more checkpoints",
-            damaged.checkpoints.len() - NAMED_MAX
-        ));
+    let mut files: BTreeMap<&str, Vec<&CheckpointId>> = BTreeMap::new();
+    for file in &damaged.affected {
+        files.entry(&file.path).or_default().push(&file.checkpoint);
     }
-    lines.extend(
-        damaged.affected.iter().map(|file| format!("    lost: {} of {}", file.path, file.checkpoint)),
-    );
+    lines.extend(files.into_iter().map(|(path, of)| format!("    lost: {path} of {}", named(of))));
     let more = damaged.affected_count - damaged.affected.len() as u64;
     if more > 0 {
         lines.push(format!("    lost: {more} more, {} in all", count(damaged.affected_count, "file")));
@@ -131,18 +148,35 @@ fn of_object(finding: &Finding, blind: bool, read_data: bool) -> Vec<String> {
             }
         ));
     }
-    lines.push(format!("    next: {}", next(finding, family, read_data)));
     lines
 }
 
-fn next(finding: &Finding, family: &str, read_data: bool) -> String {
+/// What to do about an object of the copy at `place`.
+fn next(finding: &Finding, place: Option<&CopyConfig>, site: &Site, read_data: bool) -> String {
     let damaged = &finding.damaged;
+    let family = damaged.object.split('/').next().unwrap_or_default();
     let costly = !damaged.costs_nothing();
     let again = match family {
-        "packs" | "checkpoints" if costly => {
-            "what still stands at its source is stored again by rpo checkpoint --full"
+        // A pack that is there is built upon, whatever it holds by now: it has to go first.
+        "packs" if costly && !damaged.missing && finding.sound_in.is_empty() => {
+            let at = match place.and_then(CopyConfig::directory) {
+                Some(directory) => directory.join(&damaged.object).display().to_string(),
+                None => {
+                    format!("{} of {}", damaged.object, place.map_or("the store", |copy| copy.url.as_str()))
+                }
+            };
+            match place.filter(|copy| site.config().role(copy) == Role::Home) {
+                Some(_) => format!(
+                    "move {at} out of the store (keep it: parts may be readable), then rpo checkpoint --full stores again what \
+                     still stands at its source"
+                ),
+                None => "check home, too, before anything is moved".to_owned(),
+            }
         }
-        _ => "",
+        "packs" | "checkpoints" if costly => {
+            "what still stands at its source is stored again by rpo checkpoint --full".to_owned()
+        }
+        _ => String::new(),
     };
     let first = match finding.sound_in.first() {
         Some(copy) => {
@@ -152,6 +186,7 @@ fn next(finding: &Finding, family: &str, read_data: bool) -> String {
             format!("copy {copy} has it{sound}: put it back from there, under the same name{until}")
         }
         None if damaged.object.ends_with('/') => "put back what else is named here".to_owned(),
+        None if site.config().copies.len() == 1 => "there is no other copy".to_owned(),
         None => "no other copy that was checked has it".to_owned(),
     };
     if again.is_empty() { first } else { format!("{first}; {again}") }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::io::IsTerminal as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -116,7 +117,10 @@ impl Record {
         let begin = self.clock.monotonic();
         let (done, detail) = work.await.map_err(|error| error.context(name.to_owned()))?;
         let seconds = self.clock.monotonic().since(begin).as_secs_f64();
-        self.output.say(format!("{seconds:6.2} s  {name}"));
+        // The list at the end says it all again: on the way it is for whoever sits and waits.
+        if std::io::stderr().is_terminal() {
+            self.output.say(format!("{seconds:6.2} s  {name}"));
+        }
         self.shown.steps.push(Step { name: name.to_owned(), seconds, detail });
         Ok(done)
     }

@@ -182,6 +182,7 @@ async fn restore(
         target,
         bound: Bound::Inclusive,
         replay: true,
+        skip_damaged: false,
         from: None,
         into,
     };

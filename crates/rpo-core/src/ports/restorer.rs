@@ -30,6 +30,14 @@ pub trait Restorer: Debug + Send + Sync {
     /// # Errors
     /// Its metadata could not be set.
     fn close(&self, path: &EntryPath) -> Result<(), RestoreError>;
+    /// Takes back a file entry that was not closed, since its content cannot be had (`why`), and every further name of it.
+    /// Once the result is in place, what is missing from it is written down beside it. Returns the further names.
+    ///
+    /// # Errors
+    /// `Unsupported` for things that are nothing unless they are whole; `Invalid` if there is no such file.
+    fn discard(&self, path: &EntryPath, why: &str) -> Result<Vec<EntryPath>, RestoreError> {
+        Err(RestoreError::Unsupported(format!("a result without `{path}` ({why})")))
+    }
     /// Says that all entries were given: the state is that of the checkpoint, taken at `position` of the log if it has one.
     ///
     /// # Errors

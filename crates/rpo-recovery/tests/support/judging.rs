@@ -45,7 +45,8 @@ pub(crate) async fn judge(
         (false, _) => match oracle.base_before(wanted) {
             Some(base) => base,
             None => {
-                let refused = restore(recovery, target, bound, PlanOptions { replay }).await;
+                let refused =
+                    restore(recovery, target, bound, PlanOptions { replay, ..PlanOptions::default() }).await;
                 return match refused {
                     Err(RecoveryError::Refused(_)) => Ok(()),
                     other => Err(format!("{target} {bound} without a base gave {other:?}")),
@@ -55,7 +56,9 @@ pub(crate) async fn judge(
     };
     let what = format!("{target} {bound}, replay {replay}: {wanted} commits");
     let (plan, outcome, bytes) =
-        restore(recovery, target, bound, PlanOptions { replay }).await.map_err(|e| format!("{what}: {e}"))?;
+        restore(recovery, target, bound, PlanOptions { replay, ..PlanOptions::default() })
+            .await
+            .map_err(|e| format!("{what}: {e}"))?;
     let expected = oracle.state(wanted).encode();
     if bytes != expected {
         let got = State::decode(&bytes).map_or(0, |state| state.commits);
@@ -75,8 +78,9 @@ pub(crate) async fn judge(
     if plan.commits_after != Some(left as u64) {
         return Err(format!("{what}: {left} commits are left out, the plan says {:?}", plan.commits_after));
     }
-    let again =
-        restore(recovery, target, bound, PlanOptions { replay }).await.map_err(|e| format!("{what}: {e}"))?;
+    let again = restore(recovery, target, bound, PlanOptions { replay, ..PlanOptions::default() })
+        .await
+        .map_err(|e| format!("{what}: {e}"))?;
     if again.2 != bytes { Err(format!("{what}: the second time gave other bytes")) } else { Ok(()) }
 }
 

@@ -67,7 +67,10 @@ async fn what_becomes_durable_while_the_log_is_read_is_shipped_with_the_rest() {
 
     shipper.step().await.unwrap();
 
-    assert_eq!(shipper.view().states()[0].log.position, Some(rpo_replication::FrameSource::durable(&*site.log)));
+    assert_eq!(
+        shipper.view().states()[0].log.position,
+        Some(rpo_replication::FrameSource::durable(&*site.log))
+    );
 }
 
 #[tokio::test]

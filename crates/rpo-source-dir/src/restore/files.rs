@@ -50,6 +50,11 @@ impl Pending {
         covered.insert(start, end);
     }
 
+    /// How many bytes of it were written.
+    pub(super) fn written_bytes(&self) -> u64 {
+        lock(&self.covered).iter().map(|(from, to)| to - from).sum()
+    }
+
     /// The first run of its extents that was not written.
     pub(super) fn first_gap(&self) -> Option<Extent> {
         let covered = lock(&self.covered);

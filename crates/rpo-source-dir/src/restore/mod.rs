@@ -15,10 +15,10 @@ use rpo_core::ports::{
     Entry, EntryKind, EntryPath, Metadata, RestoreError, RestoreReport, Restorer, Validation,
 };
 use rpo_core::{Commit, Entropy, Position};
-use rustix::fs::{Mode, OFlags, fstat, ftruncate, openat, symlinkat};
+use rustix::fs::{AtFlags, Mode, OFlags, fstat, ftruncate, openat, symlinkat, unlinkat};
 use rustix::io::Errno;
 
-pub use staging::{partials_beside, remove_partial};
+pub use staging::{check_target, incomplete_marker, partials_beside, remove_partial};
 
 use self::attributes::{Applier, Handle};
 use self::files::{OpenFiles, Pending};
@@ -36,6 +36,8 @@ use crate::options::{Durability, RestoreOptions};
 /// - What could not be kept exactly (an owner that only root may set, …) is in
 ///   [`RestoreReport::approximated`], and so are further names whose file was not restored; the latter also fail the
 ///   `links` check of [`validate`](Restorer::validate).
+/// - Files that are taken back ([`discard`](Restorer::discard)) are named, with the reasons, in a text beside the target
+///   ([`incomplete_marker`](crate::incomplete_marker)), which is there before the target is.
 /// - Dropping it leaves what was built where it is; [`abandon`](Restorer::abandon) removes it, and
 ///   [`partials_beside`](crate::partials_beside) finds what a killed process left behind.
 #[derive(Debug)]
@@ -49,6 +51,8 @@ pub struct DirectoryRestorer {
     /// Further names and the first names they refer to; made at the end, when all files are there.
     links: Mutex<Vec<(EntryPath, EntryPath)>>,
     tally: Tally,
+    /// Names left out because their content cannot be had, each with the reason.
+    discarded: Mutex<Vec<(EntryPath, String)>>,
     phase: Mutex<Phase>,
 }
 
@@ -92,6 +96,7 @@ impl DirectoryRestorer {
             options,
             links: Mutex::default(),
             tally: Tally::default(),
+            discarded: Mutex::default(),
             phase: Mutex::new(Phase::Building),
         })
     }
@@ -211,6 +216,24 @@ impl Restorer for DirectoryRestorer {
         done
     }
 
+    fn discard(&self, path: &EntryPath, why: &str) -> Result<Vec<EntryPath>, RestoreError> {
+        self.must_be(Phase::Building, "taking a file back")?;
+        let pending = self.files.take(path).ok_or_else(|| not_open(path))?;
+        self.files.let_go(&pending);
+        let (dir, name) = self.places.parent(self.top.as_fd(), path)?;
+        unlinkat(&*dir, name, AtFlags::empty()).map_err(|error| io_error(path, "remove", error))?;
+        let mut links = lock(&self.links);
+        let (gone, kept) = std::mem::take(&mut *links).into_iter().partition(|(_, to)| to == path);
+        *links = kept;
+        drop(links);
+        let further: Vec<EntryPath> = Vec::into_iter(gone).map(|(name, _)| name).collect();
+        self.tally.take_back(1 + further.len() as u64, pending.len, pending.written_bytes());
+        let mut discarded = lock(&self.discarded);
+        discarded.push((path.clone(), why.to_owned()));
+        discarded.extend(further.iter().map(|name| (name.clone(), format!("a further name of `{path}`"))));
+        Ok(further)
+    }
+
     fn finish_base(&self, _position: Option<Position>) -> Result<(), RestoreError> {
         self.must_be(Phase::Building, "finishing")?;
         *self.phase() = Phase::Broken; // until all of it is done
@@ -236,7 +259,14 @@ impl Restorer for DirectoryRestorer {
 
     fn publish(&self) -> Result<RestoreReport, RestoreError> {
         self.must_be(Phase::Complete, "publishing")?;
-        self.staging.publish()?;
+        let mut discarded = lock(&self.discarded);
+        discarded.sort_unstable();
+        if discarded.is_empty() {
+            self.staging.publish()?;
+        } else {
+            self.staging.publish_incomplete(&discarded)?;
+        }
+        drop(discarded);
         *self.phase() = Phase::Published;
         Ok(self.tally.report())
     }

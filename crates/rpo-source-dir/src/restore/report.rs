@@ -41,6 +41,14 @@ impl Tally {
         self.files_len.fetch_add(len, Relaxed);
     }
 
+    /// A file that was counted, with this many names in all, is not there after all.
+    pub(super) fn take_back(&self, names: u64, len: u64, written: u64) {
+        self.entries.fetch_sub(names, Relaxed);
+        self.files.fetch_sub(1, Relaxed);
+        self.files_len.fetch_sub(len, Relaxed);
+        self.bytes.fetch_sub(written, Relaxed);
+    }
+
     pub(super) fn add_symlink(&self) {
         self.symlinks.fetch_add(1, Relaxed);
     }

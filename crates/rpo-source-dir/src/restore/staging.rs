@@ -7,13 +7,14 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use rpo_core::Entropy;
-use rpo_core::ports::RestoreError;
+use rpo_core::ports::{EntryPath, RestoreError};
 use rustix::fs::{
     AtFlags, CWD, FileType, Mode, OFlags, chmodat, fchmod, fremovexattr, fstat, fsync, mkdirat, openat,
     renameat, statat, unlinkat,
 };
 use rustix::io::Errno;
 
+use super::files::write_all_at;
 use super::io_error;
 use crate::beneath::DIRECTORY;
 use crate::stack::{DirStack, names};
@@ -22,6 +23,8 @@ use crate::stack::{DirStack, names};
 const MARK: &str = ".rpo-partial-";
 /// Hexadecimal digits of the random number.
 const NUMBER_LEN: usize = 8;
+/// After the target's name in the name of the text that says what is missing from it.
+const INCOMPLETE: &str = ".rpo-incomplete.txt";
 /// Longest file name, bytes.
 const NAME_BYTES_MAX: usize = 255;
 
@@ -41,13 +44,8 @@ impl Staging {
     pub(super) fn create(target: &Path, entropy: &dyn Entropy) -> Result<(Self, OwnedFd), RestoreError> {
         let (parent_path, name) = split(target)?;
         let failed = |op, error: Errno| io_error(target.display(), op, error);
-        let parent = openat(CWD, &parent_path, DIRECTORY.difference(OFlags::NOFOLLOW), Mode::empty());
-        let parent = parent.map_err(|error| match error {
-            Errno::NOENT => refuse(target, "the directory it would be in does not exist: create that first"),
-            Errno::NOTDIR => refuse(target, "what it would be in is no directory"),
-            error => io_error(parent_path.display(), "open", error),
-        })?;
-        check_target(target, parent.as_fd(), name)?;
+        let parent = open_parent(target, &parent_path)?;
+        check_free(target, parent.as_fd(), name)?;
         for _ in 0..8 {
             let mut number = [0; NUMBER_LEN / 2];
             entropy.fill(&mut number).map_err(|source| RestoreError::Io {
@@ -100,6 +98,25 @@ impl Staging {
         })
     }
 
+    /// As [`publish`](Self::publish), with a text beside the target that names what is missing. The text is there first:
+    /// whoever finds the tree finds it too.
+    pub(super) fn publish_incomplete(&self, missing: &[(EntryPath, String)]) -> Result<(), RestoreError> {
+        let name = marker_name(&self.target);
+        let path = self.parent_path.join(&name);
+        let failed = |op: &'static str, error: Errno| io_error(path.display(), op, error);
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH;
+        let file = openat(&self.parent, &name, flags, mode).map_err(|error| failed("create", error))?;
+        let written = write_all_at(&file, marker_text(missing).as_bytes(), 0).and_then(|()| fsync(&file));
+        let published = written.map_err(|error| failed("write", error)).and_then(|()| self.publish());
+        if published.is_err()
+            && let Err(error) = unlinkat(&self.parent, &name, AtFlags::empty())
+        {
+            tracing::warn!(path = %path.display(), %error, "nothing was put in place, and this is left there");
+        }
+        published
+    }
+
     /// Removes what was built.
     pub(super) fn remove(&self) -> Result<(), RestoreError> {
         remove_tree(self.parent.as_fd(), &self.name)
@@ -127,8 +144,53 @@ fn split(target: &Path) -> Result<(PathBuf, &OsStr), RestoreError> {
     Ok((parent, name))
 }
 
+/// Where a restore to `target` says what is missing from it, if anything is.
+pub fn incomplete_marker(target: impl AsRef<Path>) -> PathBuf {
+    let target = target.as_ref();
+    target.with_file_name(marker_name(target.file_name().unwrap_or_default()))
+}
+
+/// `<name>.rpo-incomplete.txt`, with the name cut where it would be too long.
+fn marker_name(target: &OsStr) -> OsString {
+    let target = target.as_bytes();
+    let mut name = target[..target.len().min(NAME_BYTES_MAX - INCOMPLETE.len())].to_vec();
+    name.extend_from_slice(INCOMPLETE.as_bytes());
+    OsString::from_vec(name)
+}
+
+fn marker_text(missing: &[(EntryPath, String)]) -> String {
+    let mut text = "This restore is incomplete: what the store holds of these is damaged or not there, and they were left \
+                    out.\nEverything else was restored.\n\n"
+        .to_owned();
+    for (path, why) in missing {
+        text.extend([&path.to_string(), ": ", why, "\n"]);
+    }
+    text
+}
+
+/// Refuses early what a restore to `target` would refuse: it must not exist or be an empty directory, and its parent must
+/// exist. Makes nothing.
+///
+/// # Errors
+/// `Target` if it is in use or has no name of its own.
+pub fn check_target(target: impl AsRef<Path>) -> Result<(), RestoreError> {
+    let target = target.as_ref();
+    let (parent_path, name) = split(target)?;
+    let parent = open_parent(target, &parent_path)?;
+    check_free(target, parent.as_fd(), name)
+}
+
+fn open_parent(target: &Path, parent_path: &Path) -> Result<OwnedFd, RestoreError> {
+    let parent = openat(CWD, parent_path, DIRECTORY.difference(OFlags::NOFOLLOW), Mode::empty());
+    parent.map_err(|error| match error {
+        Errno::NOENT => refuse(target, "the directory it would be in does not exist: create that first"),
+        Errno::NOTDIR => refuse(target, "what it would be in is no directory"),
+        error => io_error(parent_path.display(), "open", error),
+    })
+}
+
 /// Refuses early what `publish` would refuse at the end.
-fn check_target(target: &Path, parent: BorrowedFd<'_>, name: &OsStr) -> Result<(), RestoreError> {
+fn check_free(target: &Path, parent: BorrowedFd<'_>, name: &OsStr) -> Result<(), RestoreError> {
     let stat = match statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) => stat,
         Err(Errno::NOENT) => return Ok(()),

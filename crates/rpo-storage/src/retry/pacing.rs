@@ -7,7 +7,7 @@ use std::time::Duration;
 use rpo_core::Monotonic;
 use rpo_core::ports::{Clock, Entropy};
 
-use super::RetryConfig;
+use super::{Hurry, RetryConfig};
 
 /// Successes that give one retry back.
 const SUCCESSES_PER_RETRY: u32 = 10;
@@ -49,6 +49,7 @@ pub(super) struct Pacing<'a> {
     clock: &'a dyn Clock,
     entropy: &'a dyn Entropy,
     budget: &'a Budget,
+    hurry: &'a Hurry,
     began: Monotonic,
     attempts: u32,
 }
@@ -60,11 +61,12 @@ impl<'a> Pacing<'a> {
         clock: &'a dyn Clock,
         entropy: &'a dyn Entropy,
         budget: &'a Budget,
+        hurry: &'a Hurry,
     ) -> Self {
-        Self { config, clock, entropy, budget, began: clock.monotonic(), attempts: 1 }
+        Self { config, clock, entropy, budget, hurry, began: clock.monotonic(), attempts: 1 }
     }
 
-    /// Waits until the next attempt may begin; false, without waiting, if there may be none.
+    /// Waits until the next attempt may begin; false, without waiting on, if there may be none.
     pub(super) async fn pause(&mut self) -> bool {
         let pause = self.jittered();
         let elapsed = self.clock.monotonic().since(self.began);
@@ -73,8 +75,7 @@ impl<'a> Pacing<'a> {
             return false;
         }
         self.attempts += 1;
-        tokio::time::sleep(pause).await;
-        true
+        self.hurry.pause(pause).await
     }
 
     /// Between nothing and the bound of this attempt ("full jitter": Brooker, *Exponential Backoff And Jitter*, 2015).

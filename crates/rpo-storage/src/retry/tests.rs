@@ -32,7 +32,8 @@ impl Entropy for Always {
 /// Pauses until none is granted, with every draw the same byte.
 async fn pauses(config: RetryConfig, byte: u8) -> Vec<Duration> {
     let (clock, entropy, budget) = (Still::default(), Always(byte), Budget::new(config.budget));
-    let mut pacing = Pacing::new(&config, &clock, &entropy, &budget);
+    let hurry = Hurry::new();
+    let mut pacing = Pacing::new(&config, &clock, &entropy, &budget, &hurry);
     let mut pauses = Vec::new();
     loop {
         let before = tokio::time::Instant::now();
@@ -73,13 +74,33 @@ async fn the_budget_is_shared_and_comes_back_with_success() {
     let budget = Budget::new(1);
     let config = RetryConfig::default();
     let (clock, entropy) = (Still::default(), Always(0));
-    let mut pacing = Pacing::new(&config, &clock, &entropy, &budget);
+    let hurry = Hurry::new();
+    let mut pacing = Pacing::new(&config, &clock, &entropy, &budget, &hurry);
     assert!(pacing.pause().await);
     assert!(!pacing.pause().await);
     for _ in 0..10 {
         budget.success();
     }
     assert!(pacing.pause().await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_hurries_cuts_the_pause_under_way_and_those_to_come() {
+    let config = RetryConfig {
+        pause_first: HumanDuration::from_secs(3_600),
+        pause_max: HumanDuration::from_secs(3_600),
+        deadline: HumanDuration::from_secs(86_400),
+        ..RetryConfig::default()
+    };
+    let (clock, entropy, budget) = (Still::default(), Always(0xff), Budget::new(9));
+    let hurry = Hurry::new();
+    let mut pacing = Pacing::new(&config, &clock, &entropy, &budget, &hurry);
+    let before = tokio::time::Instant::now();
+
+    let (granted, ()) = futures::join!(pacing.pause(), async { hurry.clone().up() });
+
+    assert!(!granted && !pacing.pause().await);
+    assert!(before.elapsed().is_zero(), "{:?}", before.elapsed());
 }
 
 #[test]

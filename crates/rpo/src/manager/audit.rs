@@ -3,9 +3,11 @@
 //! A manifest stands in a copy only after everything that was billed before it. So the newest end of a session that a copy
 //! lists is its claim: every object of every bill up to that session's last must be there, with its length. A listing is a
 //! hint: what it does not show is asked for by name before it is believed missing. Contents are not read: that is
-//! `rpo verify --read-data`. Batches of a log are not on any bill: their presence is the shipper's own evidence.
+//! `rpo verify --read-data`. Where something is missing, each source's checkpoints are looked at one by one: those count of
+//! which nothing is missing. Batches of a log are not on any bill: their presence is the shipper's own evidence.
 
 mod ledger;
+mod names;
 #[cfg(test)]
 mod tests;
 
@@ -15,7 +17,7 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::join_all;
-use rpo_checkpoint::{CheckpointError, Checkpointer};
+use rpo_checkpoint::{Cancel, CheckpointError, Checkpointer};
 use rpo_core::event::EventKind;
 use rpo_core::{CheckpointId, ErrorKind, SourceId};
 use rpo_replication::Role;
@@ -42,6 +44,9 @@ const LOST_MAX: usize = 1_000;
 /// Objects asked for at the same time.
 const ASKED_AT_ONCE: usize = 16;
 
+/// Checkpoints of a source that are looked at one by one in a damaged copy, newest first.
+const LOOKED_AT_MAX: usize = 64;
+
 /// Checkpoints tried, newest first, to find one that is whole.
 const TRIES_MAX: usize = 16;
 
@@ -62,7 +67,7 @@ pub(crate) struct Audited {
     pub(crate) lost: Vec<Lost>,
     /// More is missing than is named.
     pub(crate) more: bool,
-    /// For each source: the newest checkpoint that nothing missing can touch, and what is wrong with those after it.
+    /// For each source: the newest checkpoint of which nothing is missing, and what is wrong with the others.
     sources: BTreeMap<SourceId, Whole>,
 }
 
@@ -70,6 +75,8 @@ pub(crate) struct Audited {
 struct Whole {
     newest: Option<u64>,
     trouble: Option<String>,
+    /// What the loss costs, in words: only of a copy that lost something.
+    cost: Option<String>,
 }
 
 impl Audited {
@@ -82,14 +89,20 @@ impl Audited {
         }
     }
 
+    /// The newest checkpoint of a source that was whole.
+    pub(crate) fn newest(&self, source: &SourceId) -> Option<u64> {
+        self.sources.get(source)?.newest
+    }
+
     /// Whether nothing is missing.
     pub(crate) fn is_sound(&self) -> bool {
         self.lost.is_empty() && self.sources.values().all(|whole| whole.trouble.is_none())
     }
 
-    /// `damaged: 3 objects missing, e.g. packs/ab/…`; none if nothing is wrong for `source`.
+    /// `damaged: 3 objects missing, e.g. packs/ab/… (docs@1 – docs@4 cannot be restored)`; none if nothing is wrong for `source`.
     pub(crate) fn damage(&self, source: &SourceId) -> Option<String> {
-        let manifests = self.sources.get(source).and_then(|whole| whole.trouble.as_ref());
+        let whole = self.sources.get(source);
+        let manifests = whole.and_then(|whole| whole.trouble.as_ref());
         match (self.lost.first(), manifests) {
             (None, None) => None,
             (None, Some(trouble)) => Some(format!("damaged: {trouble}")),
@@ -98,9 +111,19 @@ impl Audited {
                 let plural = if count == 1 { "" } else { "s" };
                 let cut = self.lost.iter().filter(|lost| lost.found.is_some()).count();
                 let cut = if cut > 0 { format!(" ({cut} of another length)") } else { String::new() };
-                Some(format!("damaged: {least}{count} object{plural} missing{cut}, e.g. {}", first.key))
+                let cost = whole.and_then(|whole| whole.cost.as_ref());
+                let cost = cost.map_or_else(String::new, |cost| format!(" ({cost})"));
+                Some(format!("damaged: {least}{count} object{plural} missing{cut}, e.g. {}{cost}", first.key))
             }
         }
+    }
+
+    /// Whether the same is wrong: no news, though what counts may be other.
+    fn lacks_the_same(&self, other: &Self) -> bool {
+        let troubles = |audited: &Self| -> Vec<_> {
+            audited.sources.values().filter_map(|whole| whole.trouble.clone()).collect()
+        };
+        (&self.lost, self.more) == (&other.lost, other.more) && troubles(self) == troubles(other)
     }
 
     /// Everything that is wrong, for an event.
@@ -119,16 +142,22 @@ pub(crate) async fn look(
 ) -> Result<Audited, Error> {
     let listed = Listed::of(copy).await?;
     ledger.write().await.follow(all).await?;
-    let ledger = ledger.read().await;
-    let (lost, more) = ask(copy, ledger.unlisted(&listed)).await?;
-    let first_lost = lost.iter().map(|lost| lost.bill).min();
+    let (lost, more, unharmed) = {
+        let ledger = ledger.read().await;
+        let (lost, more) = ask(copy, ledger.unlisted(&listed)).await?;
+        let first = lost.iter().map(|lost| lost.bill).min();
+        let unharmed = |bill| sources.iter().map(|source| ledger.unharmed(source, &listed, bill)).collect();
+        let unharmed: Option<Vec<_>> = first.map(unharmed);
+        (lost, more, unharmed)
+    };
     let mut found = BTreeMap::new();
-    for source in sources {
-        let candidates = match first_lost {
-            None => listed.newest_of(source),
-            Some(bill) => ledger.unharmed(source, &listed, bill),
+    for (at, source) in sources.iter().enumerate() {
+        let ended = listed.newest_of(source);
+        let whole = match &unharmed {
+            None => whole(copy, source, ended).await?,
+            Some(unharmed) => left(copy, source, &ended, &unharmed[at]).await?,
         };
-        found.insert(source.clone(), whole(copy, source, candidates).await?);
+        found.insert(source.clone(), whole);
     }
     Ok(Audited { lost, more, sources: found })
 }
@@ -171,7 +200,7 @@ async fn whole(copy: &Repository, source: &SourceId, candidates: Vec<u64>) -> Re
     for number in candidates.into_iter().take(TRIES_MAX) {
         let id = CheckpointId { source: source.clone(), number };
         match checkpointer.chain(&id).await {
-            Ok(_) => return Ok(Whole { newest: Some(number), trouble }),
+            Ok(_) => return Ok(Whole { newest: Some(number), trouble, cost: None }),
             Err(CheckpointError::NoCheckpoint { .. }) => {} // a session that was given up
             Err(error) if is_damage(&error) => {
                 trouble.get_or_insert_with(|| format!("{id} cannot be restored: {error}"));
@@ -179,7 +208,25 @@ async fn whole(copy: &Repository, source: &SourceId, candidates: Vec<u64>) -> Re
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(Whole { newest: None, trouble })
+    Ok(Whole { newest: None, trouble, cost: None })
+}
+
+/// What a damaged copy can still restore of a source. Of those too old to be looked at one by one, what was billed wholly
+/// before the first loss counts.
+async fn left(copy: &Repository, source: &SourceId, ended: &[u64], unharmed: &[u64]) -> Result<Whole, Error> {
+    let checkpointer = Checkpointer::new(copy.clone(), Default::default());
+    let looked = ended.iter().take(LOOKED_AT_MAX);
+    let ids: Vec<_> = looked.map(|number| CheckpointId { source: source.clone(), number: *number }).collect();
+    let found = checkpointer.presence(&ids, &Cancel::new()).await?;
+    let newest = found.iter().filter(|(_, lacks)| lacks.is_none()).map(|(id, _)| id.number).max();
+    let older = ended.len() > ids.len();
+    let cost = names::cost(source, found.iter().map(|(id, lacks)| (id.number, lacks.is_some())), older);
+    if newest.is_some() || !older {
+        return Ok(Whole { newest, trouble: None, cost: Some(cost) });
+    }
+    let oldest = ids.last().map_or(0, |id| id.number);
+    let candidates = unharmed.iter().copied().filter(|number| *number < oldest).collect();
+    Ok(Whole { cost: Some(cost), ..whole(copy, source, candidates).await? })
 }
 
 fn is_damage(error: &CheckpointError) -> bool {
@@ -214,6 +261,7 @@ pub(super) async fn run(shared: Arc<Shared>, home: Arc<Member>, mut stopping: wa
         let pause = shared.audit_pause(sound);
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
+            () = home.alarmed() => {}
             _ = stopping.wait_for(|stop| *stop) => return,
         }
     }
@@ -248,7 +296,7 @@ impl Shared {
         };
         let sound = audited.is_sound();
         let before = member.note_audit(audited.clone(), at);
-        if !sound && before.as_ref() != Some(&audited) {
+        if !sound && !before.as_ref().is_some_and(|before| before.lacks_the_same(&audited)) {
             let reason = audited.reason();
             tracing::error!(copy = %member.name, %reason, "this copy has lost what it had");
             self.teller

@@ -9,6 +9,7 @@ use rpo_core::event::EventKind;
 use rpo_core::objective::{Domain, Objective};
 use rpo_core::{Clock, CopyName, Disk, Entropy};
 use rpo_replication::{Copies, CopyDomain, CopySpec, Role, SyncPolicy};
+use rpo_storage::Hurry;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -84,6 +85,7 @@ pub struct Builder {
     absent: Vec<(AbsentCopy, Option<Reopen>)>,
     audit_every: Duration,
     configuration: Option<String>,
+    hurry: Hurry,
     policy: SyncPolicy,
     directories: Vec<DirectorySystem>,
     streams: Vec<StreamSystem>,
@@ -93,7 +95,8 @@ impl Builder {
     pub(super) fn new(parts: ManagerParts, here: Here, copies: Vec<CopySpec>) -> Self {
         let (absent, directories, streams) = (Vec::new(), Vec::new(), Vec::new());
         let (policy, audit_every) = (SyncPolicy::default(), audit::AUDIT_EVERY);
-        Self { parts, here, copies, absent, audit_every, configuration: None, policy, directories, streams }
+        let (configuration, hurry) = (None, Hurry::new());
+        Self { parts, here, copies, absent, audit_every, configuration, hurry, policy, directories, streams }
     }
 
     /// Expects a copy that could not be opened: what only it could prove is unknown, not lost. It stays away.
@@ -128,6 +131,13 @@ impl Builder {
         self
     }
 
+    /// What the copies' stores were given to hurry them: used when the manager was stopped and they keep failing.
+    #[must_use]
+    pub fn hurry(mut self, hurry: Hurry) -> Self {
+        self.hurry = hurry;
+        self
+    }
+
     /// How many copies must hold a commit before it counts as protected. Default: one that survives the domain.
     #[must_use]
     pub fn sync_policy(mut self, policy: SyncPolicy) -> Self {
@@ -154,8 +164,18 @@ impl Builder {
     /// # Errors
     /// The copies do not belong together, an objective breaks rules, or another manager uses the state directory.
     pub async fn start(self) -> Result<Manager, Error> {
-        let Self { parts, here, copies, absent, audit_every, configuration, policy, directories, streams } =
-            self;
+        let Self {
+            parts,
+            here,
+            copies,
+            absent,
+            audit_every,
+            configuration,
+            hurry,
+            policy,
+            directories,
+            streams,
+        } = self;
         let together = Copies::new(copies.clone(), policy)?;
         let objectives = directories.iter().map(|d| &d.objective).chain(streams.iter().map(|s| &s.objective));
         objectives.flatten().try_for_each(Objective::validate)?;
@@ -199,7 +219,7 @@ impl Builder {
             }
         }
         tasks.spawn(super::sample::run(shared.clone(), every, stopping, lock));
-        Ok(Manager { shared, tasks: tokio::sync::Mutex::new(tasks), stop })
+        Ok(Manager { shared, tasks: tokio::sync::Mutex::new(tasks), stop, hurry })
     }
 }
 

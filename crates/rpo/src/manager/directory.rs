@@ -126,7 +126,7 @@ async fn take(
         took: shared.now().since(begin).into(),
     };
     shared.teller.tell(Some(&system.name), kind);
-    tracing::info!(checkpoint = %info.id, kind = %info.kind, entries = counts.entries, bytes_added = counts.added_bytes,
+    tracing::debug!(checkpoint = %info.id, kind = %info.kind, entries = counts.entries, bytes_added = counts.added_bytes,
         "checkpoint done");
     let incomplete = partial(&info).is_some() || damaged.is_some();
     let mut state = lock(&system.state);

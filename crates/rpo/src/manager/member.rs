@@ -1,12 +1,14 @@
 //! One copy as the manager has it: opened, or expected and not there yet.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::future::BoxFuture;
 use rpo_core::CopyName;
 use rpo_core::window::Moment;
 use rpo_replication::{CopyDomain, CopySpec, Role};
 use rpo_repository::Repository;
+use tokio::sync::Notify;
 
 use super::audit::Audited;
 use super::{AbsentCopy, lock};
@@ -23,6 +25,10 @@ pub(crate) struct Member {
     pub(crate) domain: CopyDomain,
     presence: Mutex<Presence>,
     audit: Mutex<AuditState>,
+    /// Somebody has reason to look through it before the next audit is due.
+    alarm: Notify,
+    /// It was replayed into once since every system had its first checkpoint.
+    replayed: AtomicBool,
 }
 
 /// Whether a copy can be used.
@@ -44,13 +50,42 @@ struct AuditState {
 impl Member {
     pub(super) fn opened_at_start(copy: CopySpec) -> Self {
         let (name, role, domain) = (copy.name.clone(), copy.role, copy.domain.clone());
-        let presence = Mutex::new(Presence::Opened(copy));
-        Self { name, role, domain, presence, audit: Mutex::default() }
+        Self::new(name, role, domain, Presence::Opened(copy))
     }
 
     pub(super) fn absent_at_start(copy: AbsentCopy) -> Self {
         let AbsentCopy { name, role, domain, why } = copy;
-        Self { name, role, domain, presence: Mutex::new(Presence::Absent(why)), audit: Mutex::default() }
+        Self::new(name, role, domain, Presence::Absent(why))
+    }
+
+    fn new(name: CopyName, role: Role, domain: CopyDomain, presence: Presence) -> Self {
+        let (presence, audit) = (Mutex::new(presence), Mutex::default());
+        Self { name, role, domain, presence, audit, alarm: Notify::new(), replayed: AtomicBool::new(false) }
+    }
+
+    /// Has it looked through soon.
+    pub(super) fn alarm(&self) {
+        self.alarm.notify_one();
+    }
+
+    /// Waits for [`alarm`](Self::alarm).
+    pub(super) async fn alarmed(&self) {
+        self.alarm.notified().await;
+    }
+
+    /// It was replayed into, well or not, since every system had its first checkpoint.
+    pub(super) fn is_replayed(&self) {
+        self.replayed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it had its chance: what is not known of it now is news.
+    pub(super) fn is_settled(&self) -> bool {
+        let looked = || {
+            let audit = lock(&self.audit);
+            audit.last.is_some() || audit.trouble.is_some()
+        };
+        let replayed = || self.role == Role::Home || self.replayed.load(Ordering::Relaxed);
+        self.absent().is_some() || (looked() && replayed())
     }
 
     /// The copy, if it can be used.

@@ -1,6 +1,8 @@
 //! Keeping a mirror up to home: opened if it was absent, bills replayed at intervals, what it lost sent again.
 
+use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rpo_core::ErrorKind;
@@ -42,6 +44,7 @@ pub(super) async fn run(
         Err(error) => {
             tracing::error!(copy = %member.name, %error, "this copy cannot be a mirror");
             let kind = EventKind::RegionFailed { copy: member.name.clone(), reason: error.to_string() };
+            member.is_replayed(); // as far as it ever will be
             return shared.teller.tell(None, kind);
         }
     };
@@ -62,6 +65,7 @@ pub(super) async fn run(
         }
         tokio::select! {
             () = tokio::time::sleep(every.min(EVERY_MAX)) => {}
+            () = follower.member.alarmed() => follower.audit_at = Some(Instant::now()),
             _ = stopping.wait_for(|stop| *stop) => {}
         }
     }
@@ -94,7 +98,7 @@ async fn reopen(
         });
         match opened {
             Ok(repository) => {
-                tracing::info!(copy = %member.name, "this copy is back");
+                tracing::debug!(copy = %member.name, "this copy is back");
                 let kind = EventKind::ReplicationStarted { copy: member.name.clone() };
                 shared.teller.tell(None, kind);
                 return Some(member.joins(repository));
@@ -105,6 +109,20 @@ async fn reopen(
             Err(_) => {}
         }
         pause = (pause * 2).min(REOPEN_EVERY_MAX);
+    }
+}
+
+/// Looks the copy through when that is due, again and again.
+async fn audits(shared: &Shared, member: &Member, at: Option<Instant>, lost: &AtomicBool) -> Infallible {
+    let mut at = at.unwrap_or_else(|| Instant::now() + shared.audit_pause(false));
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep_until(at) => {}
+            () = member.alarmed() => {}
+        }
+        let sound = shared.audit(member).await;
+        lost.store(!sound && member.audit_trouble().is_none(), Ordering::Relaxed);
+        at = Instant::now() + shared.audit_pause(sound);
     }
 }
 
@@ -160,7 +178,20 @@ impl Follower {
 
     /// Copies what home has and the mirror lacks. True if there is more.
     async fn step(&mut self) -> bool {
-        match self.work.step().await {
+        let first = self.shared.systems.iter().all(|system| *system.first_round.borrow());
+        let lost = AtomicBool::new(false);
+        // A step may wait long for a store that fails; what is gone is seen meanwhile.
+        let stepped = tokio::select! {
+            stepped = self.work.step() => stepped,
+            never = audits(&self.shared, &self.member, self.audit_at, &lost) => match never {},
+        };
+        if first {
+            self.member.is_replayed();
+        }
+        if lost.into_inner() {
+            self.audit_at = Some(Instant::now()); // and then it is mended
+        }
+        match stepped {
             Ok(step) => {
                 self.went_well(&step);
                 !step.caught_up && step.objects > 0

@@ -21,6 +21,7 @@ use rpo_core::objective::{Domain, Status};
 use rpo_core::window::Moment;
 use rpo_core::{Position, SourceId, Timestamp};
 use rpo_replication::CopySpec;
+use rpo_storage::Hurry;
 use serde::Serialize;
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinSet;
@@ -40,6 +41,9 @@ use member::Member;
 use sample::Counts;
 use system::System;
 use tell::Teller;
+
+/// How long stores are waited for that fail while the manager drains; what goes well is waited for to its end.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What was counted since the start.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -75,6 +79,7 @@ pub struct Manager {
     shared: Arc<Shared>,
     tasks: tokio::sync::Mutex<JoinSet<()>>,
     stop: watch::Sender<bool>,
+    hurry: Hurry,
 }
 
 /// What the tasks share.
@@ -213,17 +218,29 @@ impl Manager {
         }
     }
 
-    /// Lets work in hand finish, ships what is left, takes a last sample, and stops.
+    /// Lets work in hand finish, ships what is left, takes a last sample, and stops. What a store refuses is not tried
+    /// again for long.
     ///
     /// # Errors
     /// The last report could not be kept.
     pub async fn stop(&self) -> Result<StatusReport, Error> {
         let _ = self.stop.send(true);
         let mut tasks = self.tasks.lock().await;
-        while let Some(ended) = tasks.join_next().await {
-            if let Err(error) = ended {
-                tracing::error!(%error, "a task of the manager ended badly");
+        let drained = async {
+            while let Some(ended) = tasks.join_next().await {
+                if let Err(error) = ended {
+                    tracing::error!(%error, "a task of the manager ended badly");
+                }
             }
+        };
+        let impatient = async {
+            tokio::time::sleep(DRAIN_PATIENCE).await;
+            self.hurry.up();
+            std::future::pending().await
+        };
+        tokio::select! {
+            () = drained => {}
+            () = impatient => {}
         }
         for system in &self.shared.systems {
             system.protected.send_modify(|known| {

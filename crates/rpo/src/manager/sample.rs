@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use super::system::{Measure, StreamMeasure, System};
 use super::{Shared, files, lock};
 use crate::Error;
-use crate::report::{CopyReport, DomainReport, StatusReport, SystemReport};
+use crate::report::{CopyReport, DomainReport, StatusReport, SystemReport, polled_risk};
 
 pub(super) use count::Counts;
 
@@ -58,6 +58,7 @@ impl Shared {
 
     async fn sample_as(&self, live: bool) -> Result<StatusReport, Error> {
         let _alone = self.sampling.lock().await;
+        let settled = !live || self.members.iter().all(|member| member.is_settled()); // before the copies are asked
         let mut systems = Vec::new();
         for system in &self.systems {
             systems.push(match &system.measure {
@@ -68,7 +69,7 @@ impl Shared {
         let mut report = StatusReport::new(self.wall(), systems);
         report.live = live;
         report.configuration = self.configuration.clone();
-        self.count(&report);
+        self.count(&report, settled);
         let path = files::status_path(&self.parts.state_dir);
         let kept = files::replace(self.parts.disk.as_ref(), &path, &report);
         self.report.send_replace(Some(report.clone()));
@@ -84,9 +85,7 @@ impl Shared {
             let limit = system.objective.as_ref().and_then(|o| o.limit(domain));
             let fresh = system.fresh_within(domain, self.parts.sample_every);
             let mut loss = lock(timeline).report(domain, protected.as_ref(), now, fresh);
-            if protected.is_none() {
-                loss.bytes_at_risk = content_bytes; // all of it
-            }
+            loss.bytes_at_risk = polled_risk(loss.bytes_at_risk, protected.is_some(), content_bytes);
             let by = protected.map(|p| p.by).unwrap_or_default();
             let status = system.judge(&loss);
             let survivors = self.survivors(domain);

@@ -200,7 +200,7 @@ pub(super) async fn checkpoints(
             Ok(summary) => {
                 let info = summary.info;
                 lock(&system.state).is_newest(&info);
-                tracing::info!(checkpoint = %info.id, bytes_added = info.statistics.added_bytes, "checkpoint done");
+                tracing::debug!(checkpoint = %info.id, bytes_added = info.statistics.added_bytes, "checkpoint done");
                 if let Err(error) = stream.log.mark(&MarkerKind::Checkpoint(info.id.clone())) {
                     tracing::error!(%error, "the checkpoint could not be marked in the log");
                 }

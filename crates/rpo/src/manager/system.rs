@@ -52,12 +52,14 @@ pub(crate) struct State {
 }
 
 /// What was last heard of one copy.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Seen {
     /// The newest checkpoint whose manifest is there.
     pub(super) newest: Option<u64>,
     /// When that was seen.
     pub(super) at: Option<Moment>,
+    /// A later checkpoint whose manifest was there, and is not any more.
+    pub(super) lost: Option<u64>,
     /// Why it did not answer last, if it did not.
     pub(super) trouble: Option<String>,
 }

@@ -31,7 +31,8 @@ impl Teller {
     pub(crate) fn tell(&self, system: Option<&SourceId>, kind: EventKind) {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let event = Event { number, time: self.clock.wall(), system: system.cloned(), kind };
-        tracing::info!(event = %event.kind.name(), system = system.map(SourceId::as_str), number);
+        // Who listens shows it: here it is for those who look for what went wrong.
+        tracing::debug!(event = %event.kind.name(), system = system.map(SourceId::as_str), number);
         let _ = self.out.send(event);
     }
 }

@@ -7,7 +7,7 @@ mod verify;
 
 pub use checkpoint::{CheckpointReport, CheckpointRequest, checkpoint};
 pub use restore::{
-    PointsReport, RestoreReport, RestoreRequest, Unreadable, leftovers, plan, points, restore,
+    PointsReport, RestoreReport, RestoreRequest, Unreadable, leftovers, marker_of, plan, points, restore,
 };
 pub use status::{status, survey};
 pub use verify::{CopyVerdict, Finding, VerifyOutcome, VerifyRequest, verify};

@@ -9,7 +9,7 @@ use rpo_core::ports::{RestoreError, Restorer};
 use rpo_core::target::{Bound, RestorePoint, Target};
 use rpo_core::{CheckpointId, CopyName, SourceId};
 use rpo_recovery::{Base, Coverage, Outcome, Plan, PlanOptions, Recovery};
-use rpo_source_dir::{DirectoryRestorer, RestoreOptions};
+use rpo_source_dir::{DirectoryRestorer, RestoreOptions, incomplete_marker};
 use serde::Serialize;
 
 use crate::config::SourceConfig;
@@ -57,6 +57,8 @@ pub struct RestoreRequest {
     pub bound: Bound,
     /// Replay the log after the base.
     pub replay: bool,
+    /// Restore everything that is whole, and leave out, named, what is damaged in the store; else damage ends the restore.
+    pub skip_damaged: bool,
     /// Use this copy alone; none takes home, or the first that answers.
     pub from: Option<CopyName>,
     /// An absent or empty directory.
@@ -79,6 +81,8 @@ pub struct RestoreReport {
     pub plan: Plan,
     /// What was done.
     pub outcome: Outcome,
+    /// The text beside `into` that names what is missing from it; only where files were skipped.
+    pub marker: Option<PathBuf>,
     /// What earlier restores to the same place began and did not end, as it was found before this one.
     pub leftovers: Vec<PathBuf>,
     /// How long it took, seconds.
@@ -89,6 +93,11 @@ pub struct RestoreReport {
 pub fn leftovers(into: &Path) -> Vec<PathBuf> {
     // Where the directory cannot be listed, the restore itself says so.
     rpo_source_dir::partials_beside(into).unwrap_or_default()
+}
+
+/// What a restore to `into` that left files out wrote beside it; none if there is no such text.
+pub fn marker_of(into: &Path) -> Option<PathBuf> {
+    Some(incomplete_marker(into)).filter(|marker| marker.symlink_metadata().is_ok())
 }
 
 /// What can be restored of `system` from one copy.
@@ -117,8 +126,10 @@ pub async fn points(site: &Site, system: &SourceId, from: Option<&CopyName>) -> 
 /// What a restore would do.
 ///
 /// # Errors
-/// The target cannot be restored; the error names the nearest that can.
+/// The target cannot be restored; the error names the nearest that can. Or the place is refused, as the restore would.
 pub async fn plan(site: &Site, request: &RestoreRequest) -> Result<Plan, Error> {
+    refuse_own_places(site, request)?;
+    rpo_source_dir::check_target(&request.into)?;
     let (_, recovery) = load(site, request).await?;
     Ok(planned(site, &recovery, request).await?)
 }
@@ -165,6 +176,7 @@ pub async fn restore(
         copy,
         into: request.into.clone(),
         plan,
+        marker: (!outcome.skipped.is_empty()).then(|| incomplete_marker(&request.into)),
         outcome,
         leftovers,
         seconds: took.as_secs_f64(),
@@ -182,8 +194,8 @@ async fn planned(
     recovery: &Recovery,
     request: &RestoreRequest,
 ) -> Result<Plan, rpo_recovery::RecoveryError> {
-    let mut plan =
-        recovery.plan(&request.target, request.bound, PlanOptions { replay: request.replay }).await?;
+    let options = PlanOptions { replay: request.replay, skip_damaged: request.skip_damaged };
+    let mut plan = recovery.plan(&request.target, request.bound, options).await?;
     let now = site.parts().clock.wall();
     if matches!(request.target, Target::Time(time) if time > now) {
         plan.notes.insert(0, format!("the target lies in the future: it is {now} now"));

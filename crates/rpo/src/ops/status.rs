@@ -12,7 +12,7 @@ use tokio::sync::RwLock;
 use crate::config::{Config, CopyConfig, SystemConfig};
 use crate::manager::audit::{self, Audited, Ledger};
 use crate::manager::{is_running, last_report, partial, unreadable};
-use crate::report::{CopyReport, DomainReport, StatusReport, SystemReport, unpromised};
+use crate::report::{CopyReport, DomainReport, StatusReport, SystemReport, polled_risk, unpromised};
 use crate::{Error, Site, SiteParts};
 
 /// A report older than this is not the daemon's present: then the stores are asked.
@@ -203,9 +203,8 @@ fn judge_domains(
     let judged = |domain| {
         let protected = protected_checkpoint(&copies, 1, domain);
         let mut loss = timeline.report(domain, protected.as_ref(), now, REPORT_AGE_MAX);
-        if protected.is_none() {
-            loss.bytes_at_risk = newest.map(|info| info.statistics.bytes); // all of it
-        }
+        let content = newest.map(|info| info.statistics.bytes);
+        loss.bytes_at_risk = polled_risk(loss.bytes_at_risk, protected.is_some(), content);
         let limit = system.objective.as_ref().and_then(|o| o.limit(domain));
         let status = match &limit {
             Some(limit) if newest.is_some() => judge(&loss, limit),

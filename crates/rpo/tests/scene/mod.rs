@@ -69,6 +69,11 @@ pub struct Plugged {
 }
 
 impl Plugged {
+    /// Somebody removes an object behind our back.
+    pub async fn loses(&self, key: &Key) {
+        self.store.delete(key).await.unwrap();
+    }
+
     fn reach(&self, op: &'static str, key: &str, writes: bool) -> Result<(), StorageError> {
         let refused =
             self.unplugged.load(Ordering::SeqCst) || (writes && self.read_only.load(Ordering::SeqCst));

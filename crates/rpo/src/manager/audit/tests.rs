@@ -78,7 +78,7 @@ fn what_was_billed_wholly_before_the_first_lost_object_is_unharmed() {
 
 fn audited(lost: usize, newest: Option<u64>, trouble: Option<&str>) -> Audited {
     let lost = (0..lost).map(|at| Lost { bill: 1, key: pack(at as u8), found: None }).collect();
-    let whole = Whole { newest, trouble: trouble.map(str::to_owned) };
+    let whole = Whole { newest, trouble: trouble.map(str::to_owned), cost: None };
     Audited { lost, more: false, sources: [(source("docs"), whole)].into() }
 }
 

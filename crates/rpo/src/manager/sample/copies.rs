@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use rpo_core::CopyName;
+use futures::FutureExt as _;
+use futures::future::join_all;
+use rpo_core::event::EventKind;
 use rpo_core::objective::Domain;
 use rpo_core::window::{self, CheckpointCopy, LogRun, Moment};
+use rpo_core::{CopyName, ErrorKind};
 use rpo_core::{Lsn, Position, SourceId};
-use rpo_replication::{CopyState, Health};
+use rpo_replication::{CopyState, Health, Role};
 use rpo_repository::layout;
 
 use super::super::member::Member;
@@ -33,9 +36,11 @@ impl Shared {
     /// Asks every copy for the manifest of the newest checkpoint: it is written last. What the last audit found missing
     /// is taken off.
     pub(super) async fn look_at_copies(&self, system: &System) -> Vec<CheckpointCopy> {
-        for (number, member) in self.members.iter().enumerate() {
-            self.look_at(system, number, member).await;
-        }
+        // At the same time: one that does not answer keeps nobody from hearing the others. Boxed, for any thread.
+        let looks = self.members.iter().enumerate();
+        let looks: Vec<_> =
+            looks.map(|(number, member)| self.look_at(system, number, member).boxed()).collect();
+        join_all(looks).await;
         let state = lock(&system.state);
         let opened = self.members.iter().enumerate().filter(|(_, member)| member.absent().is_none());
         opened
@@ -51,33 +56,59 @@ impl Shared {
             .collect()
     }
 
+    /// What a copy had and answers not to have is lost at once; what was seen in one that does not answer stands, and ages.
     async fn look_at(&self, system: &System, number: usize, member: &Member) {
         let Some(copy) = member.opened() else { return };
-        let (newest, known) = {
+        let (newest, before) = {
             let state = lock(&system.state);
-            (state.newest, state.seen.get(&number).and_then(|seen| seen.newest))
+            (state.newest, state.seen.get(&number).cloned().unwrap_or_default())
         };
-        let mut learnt = None;
-        for candidate in [newest, known].into_iter().flatten() {
+        let whole = member.audited().and_then(|audited| audited.newest(&system.name));
+        let at_home = newest.filter(|_| member.role == Role::Home);
+        let had = [before.newest, before.lost, whole, at_home].into_iter().flatten().max();
+        let mut candidates: Vec<u64> =
+            [newest, before.newest, before.lost, whole].into_iter().flatten().collect();
+        candidates.sort_unstable_by(|a, b| b.cmp(a));
+        candidates.dedup();
+        let mut seen =
+            (!candidates.is_empty()).then(|| Seen { at: Some(self.now()), lost: had, ..Seen::default() });
+        for candidate in candidates {
             let at = self.now();
             let key = layout::checkpoint(&system.name, candidate);
             let asked = copy.repository.storage().stat(&key);
-            match tokio::time::timeout(self.patience(), asked).await {
+            let trouble = match tokio::time::timeout(self.patience(), asked).await {
                 Ok(Ok(_)) => {
-                    learnt = Some((Some(candidate), Some(at), None));
+                    let lost = had.filter(|had| *had > candidate);
+                    seen = Some(Seen { newest: Some(candidate), at: Some(at), lost, trouble: None });
                     break;
                 }
-                Ok(Err(error)) if error.kind() == rpo_core::ErrorKind::NotFound => {}
-                Ok(Err(error)) => learnt = Some((known, None, Some(error.to_string()))),
-                Err(_) => learnt = Some((known, None, Some("no answer in time".to_owned()))),
-            }
+                Ok(Err(error)) if error.kind() == ErrorKind::NotFound => continue,
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "no answer in time".to_owned(),
+            };
+            seen = Some(Seen { trouble: Some(trouble), ..before.clone() });
+            break;
         }
-        let mut state = lock(&system.state);
-        let seen = state.seen.entry(number).or_default();
-        match learnt {
-            Some((newest, at @ Some(_), trouble)) => *seen = Seen { newest, at, trouble },
-            Some((_, None, trouble)) => seen.trouble = trouble, // what was seen before stands, and ages
-            None => {}
+        let Some(mut seen) = seen else { return };
+        if seen.newest.is_none() && seen.lost.is_none() && seen.trouble.is_none() {
+            seen.at = before.at; // it never had any
+        }
+        self.note_loss(system, member, &before, &seen);
+        lock(&system.state).seen.insert(number, seen);
+    }
+
+    /// Tells of what is new, and has the copy looked through where that changes what counts in it.
+    fn note_loss(&self, system: &System, member: &Member, before: &Seen, seen: &Seen) {
+        if let Some(lost) = seen.lost.filter(|_| seen.lost != before.lost) {
+            let reason = missing(&system.name, lost, seen.newest);
+            tracing::error!(copy = %member.name, system = %system.name, %reason, "this copy has lost what it had");
+            let kind = EventKind::ReplicationValidationFailed { copy: member.name.clone(), reason };
+            self.teller.tell(Some(&system.name), kind);
+            member.alarm();
+        }
+        // In a damaged copy a checkpoint counts once it was looked at.
+        if seen.newest > before.newest && member.audited().is_some_and(|audited| !audited.is_sound()) {
+            member.alarm();
         }
     }
 
@@ -159,11 +190,22 @@ fn counted(member: &Member, source: &SourceId, seen: Option<&Seen>) -> Option<u6
     member.audited()?.counts(source, seen?.newest)
 }
 
+/// What is said of a copy that answers not to have what it had.
+fn missing(source: &SourceId, lost: u64, left: Option<u64>) -> String {
+    let left = left.map_or_else(String::new, |left| format!("; {source}@{left} is"));
+    format!("missing: {source}@{lost} was there and is not any more{left}")
+}
+
 /// `good`, or what is wrong: the worst first.
 fn health(member: &Member, source: &SourceId, seen: Option<&Seen>) -> String {
     let audited = member.audited();
     if let Some(why) = member.absent() {
         return format!("failing: {why}");
+    }
+    if let Some(seen) = seen
+        && let Some(lost) = seen.lost
+    {
+        return missing(source, lost, seen.newest);
     }
     if let Some(damage) = audited.as_ref().and_then(|audited| audited.damage(source)) {
         return damage;

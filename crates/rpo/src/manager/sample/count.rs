@@ -91,11 +91,13 @@ fn measured(domain: &DomainReport) -> Option<Measured> {
 
 impl Shared {
     /// Counts the sample, and tells what has changed.
-    pub(super) fn count(&self, report: &StatusReport) {
+    /// Before the copies have `settled`, that something is unknown is no news.
+    pub(super) fn count(&self, report: &StatusReport, settled: bool) {
         let (changes, troubles) = {
             let mut counts = lock(&self.counts);
             let settled = |name: &SourceId| {
-                self.systems.iter().any(|system| system.name == *name && *system.first_round.borrow())
+                settled
+                    && self.systems.iter().any(|system| system.name == *name && *system.first_round.borrow())
             };
             (counts.take(report, settled), counts.troubles(report))
         };
@@ -131,7 +133,7 @@ impl Changed {
                 tracing::warn!(%system, %domain, %from, %to, %window, %promised, "the loss window has changed its status");
             }
             _ => {
-                tracing::info!(%system, %domain, %from, %to, %window, %promised, "the loss window has changed its status");
+                tracing::debug!(%system, %domain, %from, %to, %window, %promised, "the loss window has changed its status");
             }
         }
     }
