@@ -192,8 +192,8 @@ mod tests {
     #[test]
     fn a_line_of_progress_says_what_its_numbers_count() {
         let at = |phase, total| told(Progressed { phase, done: 47, total, bytes: 3 << 20 });
-        assert_eq!(at(Phase::Capture, None), "capture: 47 entries, 3 MiB");
-        assert_eq!(at(Phase::Verify, Some(60)), "verify: 47/60 objects, 3 MiB");
-        assert_eq!(at(Phase::Replay, Some(4 << 20)), "replay: 3 MiB of 4 MiB");
+        assert_eq!(at(Phase::Capture, None), "capture: 47 entries, 3MiB");
+        assert_eq!(at(Phase::Verify, Some(60)), "verify: 47/60 objects, 3MiB");
+        assert_eq!(at(Phase::Replay, Some(4 << 20)), "replay: 3MiB of 4MiB");
     }
 }
