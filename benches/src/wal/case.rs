@@ -18,7 +18,7 @@ pub enum Engine {
     UserBuffer,
     /// The limit of replay: reads of 1 MiB with CRC32C.
     BareRead,
-    /// The reference group commit, see [`group`](super::group).
+    /// The reference group commit, of the module `group`.
     Group,
     /// Ours.
     Rpo,
