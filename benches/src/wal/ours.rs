@@ -77,7 +77,7 @@ struct Buffered<'a> {
 
 impl Bursts for Buffered<'_> {
     fn append(&mut self) -> anyhow::Result<()> {
-        self.log.append(CommitDraft::one(self.payload.clone()), AckLevel::Buffered)?;
+        self.log.append_record(&self.payload, AckLevel::Buffered)?;
         Ok(())
     }
 

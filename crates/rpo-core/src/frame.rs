@@ -5,8 +5,8 @@ mod decode;
 mod head;
 mod record;
 
-pub use build::{CommitDraft, EncodedEntry, FrameBuilder, FrameFields};
-pub use decode::{Entries, Frame};
+pub use build::{CommitDraft, Encoded, EncodedEntry, EncodedRecord, FrameBuilder, FrameFields};
+pub use decode::{CommitRef, Entries, EntryRef, EntryRefs, Frame, FrameRef};
 pub use head::FrameHead;
 
 use crate::ErrorKind;

@@ -25,7 +25,9 @@
 mod clock;
 mod disk;
 mod entropy;
+mod event;
 
 pub use clock::OsClock;
 pub use disk::OsDisk;
 pub use entropy::OsEntropy;
+pub use event::EventCount;

@@ -31,6 +31,9 @@ pub struct WalConfig {
     /// A commit that would make a frame larger than this begins the next, 4 KiB to 16 MiB. (A larger commit gets a frame of
     /// its own.)
     pub frame_bytes_max: ByteSize,
+    /// How long a group may wait for the writers that were just released, so that one sync carries them all: half a sync
+    /// without anyone coming, two syncs in all, and never longer than this. Zero never waits; at most a second.
+    pub cohort_wait_max: HumanDuration,
     /// A wall clock that moves otherwise than the steady one by more than this is recorded as an anomaly; 1 ms to an hour.
     pub clock_skew_max: HumanDuration,
     /// After so long without commits, a heartbeat and the control file carry out what is durable, so that rot of the last
@@ -53,6 +56,7 @@ impl WalConfig {
             spares: 2,
             pending_bytes_max: ByteSize::mib(64),
             frame_bytes_max: ByteSize::mib(1),
+            cohort_wait_max: HumanDuration::from_millis(2),
             clock_skew_max: HumanDuration::from_millis(500),
             heartbeat_after: HumanDuration::from_secs(1),
         }
@@ -81,6 +85,7 @@ impl WalConfig {
         };
         let hour = HumanDuration::from_secs(3600);
         time("sync-delay-max", self.sync_delay_max, HumanDuration::ZERO, HumanDuration::from_secs(60));
+        time("cohort-wait-max", self.cohort_wait_max, HumanDuration::ZERO, HumanDuration::from_secs(1));
         time("clock-skew-max", self.clock_skew_max, HumanDuration::from_millis(1), hour);
         time("heartbeat-after", self.heartbeat_after, HumanDuration::ZERO, hour);
         problems.require((1..=16).contains(&self.spares), "spares", self.spares, "1 to 16");

@@ -1,12 +1,13 @@
 //! What drives a log: its own threads, or somebody who steps; and how it is shut down.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::engine::{Drive, Engine};
 use crate::error::WalError;
 use crate::flush::Flushed;
+use crate::gather::{Armed, Patience, Watch};
 use crate::keep::Kept;
 use crate::state::Life;
 use crate::sync::locked;
@@ -37,6 +38,19 @@ pub(crate) fn step(engine: &Engine) -> Step {
         Kept::Did => Step::Kept,
         Kept::Idle(_) => Step::Idle,
         Kept::Short(_) => Step::Short,
+    }
+}
+
+impl Engine {
+    /// Waits while somebody flushes.
+    fn wait_for_flush(&self) {
+        loop {
+            let seen = self.moved.seen();
+            if !locked(&self.state).gathering.flushing {
+                return;
+            }
+            self.moved.wait(seen, None);
+        }
     }
 }
 
@@ -73,6 +87,7 @@ impl Owner {
         for thread in locked(&self.threads).drain(..) {
             let _ = thread.join(); // a panic in it has poisoned the log
         }
+        engine.wait_for_flush(); // of a writer that carries its group out itself
         while matches!(step(engine), Step::Flushed | Step::Kept) {}
         let mut keeper = locked(&engine.keeper);
         let mut state = locked(&engine.state);
@@ -83,12 +98,14 @@ impl Owner {
                 Ok(state.durable.lsn)
             }
         };
+        engine.follow(&state);
+        let released = state.release_all();
         drop(state);
         if let Ok(durable) = result {
             engine.write_control(&mut keeper, durable);
         }
         drop(keeper);
-        engine.announce(None);
+        engine.announce_all(released);
         *locked(&engine.lock) = None;
         result.map(|_| ())
     }
@@ -103,8 +120,10 @@ impl Drop for Owner {
             if matches!(state.life, Life::Running) {
                 state.life = Life::Closed; // like a kill: whoever drives it has stopped
             }
+            self.engine.follow(&state);
+            let released = state.release_all();
             drop(state);
-            self.engine.announce(None);
+            self.engine.announce_all(released);
             *locked(&self.engine.lock) = None;
         }
     }
@@ -133,23 +152,25 @@ impl Drop for Guard<'_> {
 }
 
 fn flusher(engine: &Engine) {
+    let mut patience = Patience::default();
+    let mut state = locked(&engine.state);
     loop {
-        match engine.flush_once() {
-            Flushed::Did => continue,
-            Flushed::Poisoned => return,
-            Flushed::Idle(_) => {}
-        }
-        let state = locked(&engine.state);
-        let now = engine.parts.clock.monotonic();
-        if state.flush_is_due(&engine.config, now).is_some() {
-            continue;
-        }
-        if !matches!(state.life, Life::Running) {
-            return;
-        }
-        match state.due_in(now, &engine.config) {
-            Some(left) => drop(engine.work.wait_timeout(state, left.max(Duration::from_micros(50)))),
-            None => drop(engine.work.wait(state)),
+        state.gathering.armed = Armed::Awake;
+        match state.watch(&engine.config, engine.parts.clock.monotonic(), &mut patience) {
+            Watch::Stop => return,
+            Watch::Flush => {
+                if let Some(plan) = state.plan(&engine.config, &*engine.parts.clock) {
+                    drop(state);
+                    engine.carry_out(plan);
+                    state = locked(&engine.state);
+                }
+            }
+            Watch::Sleep(None) => state = engine.work.wait(state).unwrap_or_else(PoisonError::into_inner),
+            Watch::Sleep(Some(left)) => {
+                let left = left.max(Duration::from_micros(20));
+                let waited = engine.work.wait_timeout(state, left);
+                state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            }
         }
     }
 }

@@ -2,18 +2,21 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, RwLock};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, RwLock};
 
-use rpo_core::frame::EncodedEntry;
+use rpo_core::frame::Encoded;
 use rpo_core::ports::DiskLock;
-use rpo_core::{Clock, Disk, Entropy, Monotonic, Position, Timestamp};
+use rpo_core::{Clock, Disk, Entropy, Lsn, Monotonic, Position, Timestamp};
+use rpo_os::EventCount;
 
 use crate::catalog::Catalog;
 use crate::config::WalConfig;
 use crate::error::WalError;
 use crate::flush::Writer;
+use crate::gather::Next;
 use crate::keep::Keeper;
+use crate::sleepers::{Completion, Released};
 use crate::state::{Accepted, Life, Refusal, State, Trouble, Want, entry_bytes_max};
 use crate::sync::locked;
 
@@ -42,7 +45,8 @@ impl LogParts {
 /// Who drives the log's background work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Drive {
-    /// Two threads of the log's own: one flushes, one prepares segments and keeps house.
+    /// The threads that append carry groups out; two threads of the log's own help: one flushes what nobody waits for on a
+    /// thread, one prepares segments and keeps house.
     Thread,
     /// The caller, by [`Log::step`](crate::Log::step): for a simulator, or a program with its own loop. Blocking calls
     /// step by themselves until they are done.
@@ -66,8 +70,12 @@ pub(crate) struct Engine {
     pub(crate) parts: LogParts,
     pub(crate) drive: Drive,
     pub(crate) state: Mutex<State>,
-    /// Waiters, and readers that follow.
-    pub(crate) done: Condvar,
+    /// What of the state is read without its lock; set under it, before anybody is told.
+    pub(crate) reached: Reached,
+    /// Threads that wait for their group: of even number, of odd number. So whoever is told of one group is not of the next.
+    pub(crate) done: [EventCount; 2],
+    /// Anything moved: readers that follow, writers that wait for room.
+    pub(crate) moved: EventCount,
     /// The flusher.
     pub(crate) work: Condvar,
     /// The keeper.
@@ -88,23 +96,199 @@ impl fmt::Debug for Engine {
     }
 }
 
+/// How far the log is.
+#[derive(Debug, Default)]
+pub(crate) struct Reached {
+    written: AtomicU64,
+    durable: AtomicU64,
+    /// It takes nothing more: see the state.
+    ended: AtomicBool,
+}
+
+impl Reached {
+    pub(crate) fn at(end: Lsn) -> Self {
+        Self {
+            written: AtomicU64::new(end.get()),
+            durable: AtomicU64::new(end.get()),
+            ended: AtomicBool::new(false),
+        }
+    }
+
+    fn follow(&self, state: &State) {
+        self.written.store(state.written.lsn.get(), Ordering::Release);
+        self.durable.store(state.durable.lsn.get(), Ordering::Release);
+        if !matches!(state.life, Life::Running | Life::Closing) {
+            self.ended.store(true, Ordering::Release);
+        }
+    }
+
+    pub(crate) fn durable(&self) -> Lsn {
+        Lsn::new(self.durable.load(Ordering::Acquire))
+    }
+
+    fn has(&self, accepted: &Accepted) -> bool {
+        let end = accepted.end.lsn.get();
+        match accepted.want {
+            Want::Accepted => true,
+            Want::Written => {
+                self.written.load(Ordering::Acquire) >= end || self.durable.load(Ordering::Acquire) >= end
+            }
+            Want::Durable => self.durable.load(Ordering::Acquire) >= end,
+        }
+    }
+}
+
 impl Engine {
     /// Accepts an entry, or says why not. Never waits.
-    pub(crate) fn admit(&self, entry: &EncodedEntry, want: Want) -> Result<Accepted, WalError> {
+    pub(crate) fn admit(&self, entry: &impl Encoded, want: Want) -> Result<Accepted, WalError> {
+        self.admit_and(entry, want, |_, _| ())
+    }
+
+    /// [`Engine::admit`], and something else under the same lock.
+    pub(crate) fn admit_and(
+        &self,
+        entry: &impl Encoded,
+        want: Want,
+        and: impl FnOnce(&mut State, &Accepted),
+    ) -> Result<Accepted, WalError> {
+        let want = self.fit(entry, want)?;
+        let mut state = locked(&self.state);
+        let admitted = state.admit(entry, want, &self.config, &*self.parts.clock);
+        if let Ok(accepted) = &admitted {
+            and(&mut state, accepted);
+        }
+        let next = self.hand_on(&mut state);
+        drop(state);
+        self.tell_next(next, 0);
+        self.count(entry, admitted)
+    }
+
+    /// Accepts an entry and waits for it, and carries its group out if nobody else does. For [`Drive::Thread`].
+    pub(crate) fn append(&self, entry: &impl Encoded, want: Want) -> Result<Appended, WalError> {
+        let want = self.fit(entry, want)?;
+        let mut state = locked(&self.state);
+        let admitted = loop {
+            match state.admit(entry, want, &self.config, &*self.parts.clock) {
+                Err(Refusal::Full { .. } | Refusal::NotReady) => {}
+                other => break other,
+            }
+            let seen = self.moved.seen(); // read under the lock: what moves after it is told
+            let next = self.hand_on(&mut state);
+            drop(state);
+            self.tell_next(next, 0);
+            self.upkeep.notify_one();
+            self.moved.wait(seen, None);
+            state = locked(&self.state);
+        };
+        if want == Want::Accepted || admitted.is_err() {
+            let next = self.hand_on(&mut state);
+            drop(state);
+            self.tell_next(next, 0);
+            let accepted = self.count(entry, admitted)?;
+            let time = accepted.time.get().unwrap_or(Timestamp::EPOCH); // it is known at this level
+            return Ok(Appended { lsn: accepted.lsn, end: accepted.end, time });
+        }
+        let accepted = self.count(entry, admitted)?;
+        self.see_to(state, &accepted)
+    }
+
+    /// Waits until `accepted` reached what is wanted, and carries its group out if nobody else does.
+    pub(crate) fn see_to<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        accepted: &Accepted,
+    ) -> Result<Appended, WalError> {
+        let event = &self.done[(accepted.group % 2) as usize];
+        let mut parked = false;
+        loop {
+            if let Some(outcome) = Self::outcome(&state, accepted) {
+                return outcome;
+            }
+            if self.leads_inline()
+                && state.may_lead()
+                && let Some(plan) = state.plan(&self.config, &*self.parts.clock)
+            {
+                drop(state);
+                self.carry_out(plan);
+            } else {
+                let seen = event.seen(); // read under the lock: what changes after it is told
+                if !parked && state.gathering.group == accepted.group {
+                    parked = true;
+                    state.gathering.parked += 1;
+                }
+                let next = self.hand_on(&mut state);
+                drop(state);
+                self.tell_next(next, 0);
+                event.wait(seen, None);
+            }
+            if self.reached.has(accepted)
+                && let Some(time) = accepted.time.get()
+            {
+                return Ok(Appended { lsn: accepted.lsn, end: accepted.end, time });
+            }
+            state = locked(&self.state);
+        }
+    }
+
+    /// Accepts an entry; `call` is called with what became of it.
+    pub(crate) fn admit_then(
+        &self,
+        entry: &impl Encoded,
+        want: Want,
+        call: Completion,
+    ) -> Result<Accepted, WalError> {
+        let mut call = Some(call);
+        let accepted = self.admit_and(entry, want, |state, accepted| {
+            let queue = match accepted.want {
+                Want::Accepted => return,
+                Want::Written => &mut state.for_written,
+                Want::Durable => &mut state.for_durable,
+            };
+            if let Some(call) = call.take() {
+                queue.call_at(accepted.clone(), call);
+            }
+        })?;
+        if let (Some(call), Some(time)) = (call, accepted.time.get()) {
+            call(Ok(Appended { lsn: accepted.lsn, end: accepted.end, time }));
+        }
+        Ok(accepted)
+    }
+
+    /// Whether writers that wait carry groups out themselves.
+    fn leads_inline(&self) -> bool {
+        self.drive == Drive::Thread
+    }
+
+    fn fit(&self, entry: &impl Encoded, want: Want) -> Result<Want, WalError> {
         let limit = entry_bytes_max(&self.config);
-        let bytes = entry.len() as u64;
+        let bytes = entry.bytes() as u64;
         if bytes > limit {
             return Err(WalError::TooLarge { bytes, limit });
         }
-        let want = if self.config.sync_delay_max.get().is_zero() { Want::Durable } else { want };
-        let mut state = locked(&self.state);
-        let admitted = state.admit(entry, want, &self.config, &*self.parts.clock);
-        drop(state);
-        if admitted.is_ok() {
-            self.counters.commits.fetch_add(entry.commits().into(), Ordering::Relaxed);
-            self.work.notify_one();
+        Ok(if self.config.sync_delay_max.get().is_zero() { Want::Durable } else { want })
+    }
+
+    fn count(&self, entry: &impl Encoded, admitted: Result<Accepted, Refusal>) -> Result<Accepted, WalError> {
+        match admitted {
+            Ok(accepted) => {
+                self.counters.commits.fetch_add(entry.commits().into(), Ordering::Relaxed);
+                Ok(accepted)
+            }
+            Err(refusal) => Err(self.refused(refusal)),
         }
-        admitted.map_err(|refusal| self.refused(refusal))
+    }
+
+    /// Who has to be told that there is something to do.
+    fn hand_on(&self, state: &mut State) -> Next {
+        if self.drive == Drive::Thread { state.after_admit(&self.config) } else { Next::Nobody }
+    }
+
+    pub(crate) fn tell_next(&self, next: Next, group: u64) {
+        match next {
+            Next::Nobody => {}
+            Next::Parked => self.done[(group % 2) as usize].notify_one(),
+            Next::Flusher => self.work.notify_one(),
+        }
     }
 
     fn refused(&self, refusal: Refusal) -> WalError {
@@ -133,7 +317,7 @@ impl Engine {
             Want::Durable => state.durable.lsn >= end,
         };
         if let (true, Some(time)) = (reached, accepted.time.get()) {
-            return Some(Ok(Appended { lsn: accepted.lsn, end: accepted.end, time: *time }));
+            return Some(Ok(Appended { lsn: accepted.lsn, end: accepted.end, time }));
         }
         let lost = |cause: String| WalError::Indeterminate { lsn: accepted.lsn, end, cause };
         match &state.life {
@@ -143,26 +327,61 @@ impl Engine {
         }
     }
 
-    /// Tells everybody who waits that something changed. The state is right before this is called.
-    pub(crate) fn announce(&self, durable: Option<(Position, Timestamp, Monotonic)>) {
+    /// As [`Engine::outcome`], without the lock where it went well; none if it is not known yet.
+    pub(crate) fn look(&self, accepted: &Accepted) -> Option<Result<Appended, WalError>> {
+        if self.reached.has(accepted)
+            && let Some(time) = accepted.time.get()
+        {
+            return Some(Ok(Appended { lsn: accepted.lsn, end: accepted.end, time }));
+        }
+        if !self.reached.ended.load(Ordering::Acquire) {
+            return None;
+        }
+        Self::outcome(&locked(&self.state), accepted)
+    }
+
+    /// Lets what is read without the lock follow the state. Under its lock, before anybody is told.
+    pub(crate) fn follow(&self, state: &State) {
+        self.reached.follow(state);
+    }
+
+    /// Tells whoever waits for anything that something changed. The state is right before this is called.
+    pub(crate) fn announce(&self) {
         let wakers = locked(&self.state).take_wakers();
-        self.done.notify_all();
+        self.moved.notify_all();
         for (_, waker) in wakers {
             waker.wake();
         }
-        if let Some((position, wall, steady)) = durable {
-            let listeners = self.listeners.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-            for listener in listeners.iter() {
-                listener(position, wall, steady);
-            }
+    }
+
+    /// Tells everybody, whatever they wait for.
+    pub(crate) fn announce_all(&self, released: Released) {
+        for event in &self.done {
+            event.notify_all();
+        }
+        self.announce();
+        released.tell(|accepted| {
+            let lost =
+                |cause: String| WalError::Indeterminate { lsn: accepted.lsn, end: accepted.end.lsn, cause };
+            self.look(accepted).unwrap_or_else(|| Err(lost("the log ended".to_owned())))
+        });
+    }
+
+    pub(crate) fn tell_listeners(&self, position: Position, wall: Timestamp, steady: Monotonic) {
+        let listeners = self.listeners.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        for listener in listeners.iter() {
+            listener(position, wall, steady);
         }
     }
 
     /// Refuses writes from now on, then tells the waiters.
     pub(crate) fn poison(&self, cause: &str) {
         tracing::error!(dir = %self.dir.display(), cause, "log poisoned");
-        locked(&self.state).poison(cause);
-        self.announce(None);
+        let mut state = locked(&self.state);
+        let released = state.poison(cause);
+        self.follow(&state);
+        drop(state);
+        self.announce_all(released);
         self.work.notify_all();
         self.upkeep.notify_all();
     }

@@ -1,7 +1,7 @@
 //! One group: one write, one sync, then everybody is told. The only place that writes to live segments.
 
+use std::collections::VecDeque;
 use std::io;
-use std::iter::Peekable;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -10,11 +10,16 @@ use rpo_core::frame::FrameFields;
 use rpo_core::{DiskFile, Lsn, Monotonic, Position, Sequence, Timestamp};
 
 use crate::catalog::SegmentView;
-use crate::engine::Engine;
+use crate::engine::{Drive, Engine};
+use crate::error::WalError;
 use crate::scan::Expect;
 use crate::segment::{Bound, FRAMES_OFFSET};
-use crate::state::{ClosedFrame, Life, Plan, segment_room};
+use crate::sleepers::Released;
+use crate::state::{Accepted, ClosedFrame, Life, Plan, segment_room};
 use crate::sync::locked;
+
+/// Frames from this size on are written from where they are; smaller ones are gathered into one write.
+const ALONE_BYTES: usize = 64 << 10;
 
 /// What a step of the flusher did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +40,10 @@ pub(crate) struct Writer {
     pub(crate) ordinal: u64,
     pub(crate) written: Position,
     pub(crate) durable: Position,
+    /// Buffer for small frames that are written together.
+    pub(crate) gathered: Vec<u8>,
+    /// Room for the buffers of a group that was written.
+    pub(crate) buffers: Vec<Vec<u8>>,
 }
 
 #[derive(Debug)]
@@ -48,10 +57,29 @@ pub(crate) struct Current {
 
 type Failure = String;
 
+/// What became durable, and when.
+#[derive(Debug, Clone, Copy)]
+struct Synced {
+    durable: Position,
+    /// What the frames that were synced say is durable.
+    witnessed: Lsn,
+    wall: Timestamp,
+    steady: Monotonic,
+    took: Duration,
+}
+
+/// Poisons the log if whoever carries out a group panics, so that nobody waits for ever.
+struct Leading<'a>(&'a Engine);
+
+impl Drop for Leading<'_> {
+    fn drop(&mut self) {
+        self.0.poison("a thread panicked while it wrote to the log");
+    }
+}
+
 impl Engine {
-    /// Flushes one group, if there is one.
+    /// Flushes one group, if there is one and nobody else does.
     pub(crate) fn flush_once(&self) -> Flushed {
-        let mut writer = locked(&self.writer);
         let mut state = locked(&self.state);
         if matches!(state.life, Life::Poisoned(_)) {
             return Flushed::Poisoned;
@@ -61,44 +89,105 @@ impl Engine {
             return Flushed::Idle(state.due_in(now, &self.config));
         };
         drop(state);
-        match self.carry_out(&mut writer, plan) {
-            Ok(()) => Flushed::Did,
+        if self.carry_out(plan) { Flushed::Did } else { Flushed::Poisoned }
+    }
+
+    /// Writes and syncs a group, and tells those who wait for it; false if that failed and the log is poisoned.
+    pub(crate) fn carry_out(&self, mut plan: Plan) -> bool {
+        self.moved.notify_all(); // there is room for more
+        let guard = Leading(self);
+        let mut writer = locked(&self.writer);
+        let mut buffers = std::mem::take(&mut writer.buffers);
+        let result = self.write_and_sync(&mut writer, &mut plan, &mut buffers);
+        drop(writer);
+        std::mem::forget(guard);
+        match result {
+            Ok(synced) => {
+                self.complete(plan, synced, buffers);
+                true
+            }
             Err(cause) => {
                 self.poison(&cause); // before anyone is released
-                Flushed::Poisoned
+                false
             }
         }
     }
 
-    fn carry_out(&self, writer: &mut Writer, plan: Plan) -> Result<(), Failure> {
-        let mut frames = plan.frames.into_iter().peekable();
-        while frames.peek().is_some() {
-            if frames.peek().is_some_and(|f| f.switch) && writer.written.lsn > writer.durable.lsn {
-                self.sync(writer)?; // a new segment is bound only once all before it is durable
-            }
-            self.write_run(writer, &mut frames, plan.acknowledge_written)?;
+    /// The group is done: whoever waits for it is told, after somebody is free to take the next one.
+    fn complete(&self, plan: Plan, synced: Option<Synced>, mut buffers: Vec<Vec<u8>>) {
+        let mut state = locked(&self.state);
+        if let Some(synced) = synced {
+            state.note_durable(synced.durable, synced.witnessed, synced.steady, synced.wall);
+            let queued = state.gathering.gathered;
+            state.gathering.cohort.released(plan.gathered, queued, synced.took, synced.steady);
         }
-        if plan.sync { self.sync(writer) } else { Ok(()) }
+        self.follow(&state);
+        state.recycle(plan.frames, &mut buffers);
+        let released = state.release();
+        let next = state.hand_over(&self.config);
+        let gathering = state.gathering.group;
+        drop(state);
+        if plan.gathered > 0 {
+            self.done[(plan.group % 2) as usize].notify_all();
+        }
+        if self.drive == Drive::Thread {
+            self.tell_next(next, gathering);
+        }
+        self.tell(released);
+        self.announce();
     }
 
-    /// Writes the frames up to the next switch of segments, in one write.
+    fn tell(&self, released: Released) {
+        let lost = |a: &Accepted| WalError::Indeterminate {
+            lsn: a.lsn,
+            end: a.end.lsn,
+            cause: "its place was not reached".to_owned(), // never: it was released for having been
+        };
+        released.tell(|accepted| self.look(accepted).unwrap_or_else(|| Err(lost(accepted))));
+    }
+
+    fn write_and_sync(
+        &self,
+        writer: &mut Writer,
+        plan: &mut Plan,
+        buffers: &mut Vec<Vec<u8>>,
+    ) -> Result<Option<Synced>, Failure> {
+        while let Some(next) = plan.frames.front() {
+            if next.switch && writer.written.lsn > writer.durable.lsn {
+                let synced = self.sync(writer)?; // a new segment is bound only once all before it is durable
+                self.publish(synced, plan.group);
+            }
+            self.write_run(writer, &mut plan.frames, plan.acknowledge_written, buffers)?;
+            if plan.acknowledge_written {
+                self.done[(plan.group % 2) as usize].notify_all();
+            }
+        }
+        if plan.sync { self.sync(writer) } else { Ok(None) }
+    }
+
+    /// Writes the frames up to the next switch of segments: one write for each large one, and for many small ones.
     fn write_run(
         &self,
         writer: &mut Writer,
-        frames: &mut Peekable<impl Iterator<Item = ClosedFrame>>,
+        frames: &mut VecDeque<ClosedFrame>,
         acknowledge: bool,
+        buffers: &mut Vec<Vec<u8>>,
     ) -> Result<(), Failure> {
-        let Some(first) = frames.peek() else { return Ok(()) };
+        let Some(first) = frames.front() else { return Ok(()) };
         let first_at = first.first_at;
-        let mut bytes =
-            if first.switch { self.bind(writer, first.base_lsn, first.base_seq)? } else { Vec::new() };
+        let mut bytes = std::mem::take(&mut writer.gathered);
+        bytes.clear();
+        if first.switch {
+            self.bind(writer, first.base_lsn, first.base_seq, &mut bytes)?;
+        }
         let Some(current) = &mut writer.current else {
             return Err("a frame has no segment to go to".to_owned()); // never: admit plans the switches
         };
-        let start = if bytes.is_empty() { current.offset } else { 0 };
+        let mut start = if bytes.is_empty() { current.offset } else { 0 };
         let salt = current.view.bound.salt as u32; // the low half, by the format
         let mut first_of_run = true;
-        while let Some(frame) = frames.next_if(|f| first_of_run || !f.switch) {
+        while frames.front().is_some_and(|f| first_of_run || !f.switch) {
+            let Some(frame) = frames.pop_front() else { break };
             first_of_run = false;
             let place = Expect {
                 offset: start + bytes.len() as u64,
@@ -121,26 +210,53 @@ impl Engine {
                 salt,
             };
             let (head, frame) = frame.builder.finish(&fields).map_err(|e| e.to_string())?;
-            bytes.extend_from_slice(&frame);
+            let alone =
+                bytes.is_empty() && (frame.len() >= ALONE_BYTES || frames.front().is_none_or(|f| f.switch));
+            if alone {
+                self.write_at(current, &frame, start)?;
+                start += frame.len() as u64;
+            } else {
+                bytes.extend_from_slice(&frame);
+                if bytes.len() >= ALONE_BYTES {
+                    self.write_at(current, &bytes, start)?;
+                    start += bytes.len() as u64;
+                    bytes.clear();
+                }
+            }
+            buffers.push(frame);
             current.view.note(place, time);
             writer.chain = Some(head.chain());
             writer.time = time;
             writer.written = Position { lsn: end, sequence: Some(Sequence::new(seq)), ..writer.written };
         }
-        current.offset = start + bytes.len() as u64;
-        let result = current.file.write_at(&bytes, start);
-        result.map_err(|e| failure("write", &current.view, start, &e))?;
-        self.counters.writes.fetch_add(1, Ordering::Relaxed);
-        self.counters.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-        locked(&self.state).note_written(writer.written, first_at, acknowledge);
-        if acknowledge {
-            self.announce(None);
+        if !bytes.is_empty() {
+            self.write_at(current, &bytes, start)?;
+            start += bytes.len() as u64;
         }
+        current.offset = start;
+        bytes.shrink_to(2 * ALONE_BYTES);
+        writer.gathered = bytes;
+        let mut state = locked(&self.state);
+        state.note_written(writer.written, first_at, acknowledge);
+        self.follow(&state);
         Ok(())
     }
 
-    /// Takes a spare into use; returns the header bytes that go before its first frame.
-    fn bind(&self, writer: &mut Writer, base_lsn: Lsn, base_seq: Sequence) -> Result<Vec<u8>, Failure> {
+    fn write_at(&self, current: &Current, bytes: &[u8], offset: u64) -> Result<(), Failure> {
+        current.file.write_at(bytes, offset).map_err(|e| failure("write", &current.view, offset, &e))?;
+        self.counters.writes.fetch_add(1, Ordering::Relaxed);
+        self.counters.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Takes a spare into use; `header` gets the bytes that go before its first frame.
+    fn bind(
+        &self,
+        writer: &mut Writer,
+        base_lsn: Lsn,
+        base_seq: Sequence,
+        header: &mut Vec<u8>,
+    ) -> Result<(), Failure> {
         let spare = locked(&self.state).take_spare().ok_or("a segment was promised and is not there")?;
         self.upkeep.notify_one();
         writer.ordinal += 1;
@@ -161,16 +277,22 @@ impl Engine {
         catalog.add(Arc::clone(&view));
         drop(catalog);
         writer.current = Some(Current { view, file: spare.file, offset: FRAMES_OFFSET, unnamed: true });
-        Ok([spare.prepared.encode(), bound.encode()].concat())
+        header.extend_from_slice(&spare.prepared.encode());
+        header.extend_from_slice(&bound.encode());
+        Ok(())
     }
 
-    /// Makes everything written durable, and tells.
-    fn sync(&self, writer: &mut Writer) -> Result<(), Failure> {
-        let Some(current) = &mut writer.current else { return Ok(()) };
-        let carried = writer.durable.lsn; // what the frames being synced say is durable
+    /// Makes everything written durable; nobody is told yet, but those who measure.
+    fn sync(&self, writer: &mut Writer) -> Result<Option<Synced>, Failure> {
+        let Some(current) = &mut writer.current else { return Ok(None) };
+        let witnessed = writer.durable.lsn; // what the frames being synced say is durable
+        let began = self.parts.clock.monotonic();
         #[cfg(feature = "planted-bugs")]
         if self.has_bug(crate::planted::Bug::AckBeforeSync) {
-            self.publish(writer.written, carried);
+            let (steady, wall) = (began, self.parts.clock.wall());
+            let took = Duration::ZERO;
+            self.publish(Some(Synced { durable: writer.written, witnessed, wall, steady, took }), 0);
+            self.publish(None, 1);
         }
         let result = current.file.sync();
         #[cfg(feature = "planted-bugs")]
@@ -179,20 +301,29 @@ impl Engine {
             other => other,
         };
         result.map_err(|e| failure("sync", &current.view, current.offset, &e))?;
+        let (steady, wall) = (self.parts.clock.monotonic(), self.parts.clock.wall()); // before anybody is told
         self.counters.syncs.fetch_add(1, Ordering::Relaxed);
         writer.durable = writer.written;
         if std::mem::take(&mut current.unnamed) {
             locked(&self.state).to_rename.push_back(Arc::clone(&current.view));
             self.upkeep.notify_one();
         }
-        self.publish(writer.durable, carried);
-        Ok(())
+        self.tell_listeners(writer.durable, wall, steady);
+        Ok(Some(Synced { durable: writer.durable, witnessed, wall, steady, took: steady.since(began) }))
     }
 
-    fn publish(&self, durable: Position, witnessed: Lsn) {
-        let (now, wall): (Monotonic, Timestamp) = (self.parts.clock.monotonic(), self.parts.clock.wall());
-        locked(&self.state).note_durable(durable, witnessed, now, wall);
-        self.announce(Some((durable, wall, now))); // the time before anybody could be told
+    /// Part of a group is durable: those who wait for no more than that are told.
+    fn publish(&self, synced: Option<Synced>, group: u64) {
+        if let Some(synced) = synced {
+            let mut state = locked(&self.state);
+            state.note_durable(synced.durable, synced.witnessed, synced.steady, synced.wall);
+            self.follow(&state);
+            let released = state.release();
+            drop(state);
+            self.tell(released);
+        }
+        self.done[(group % 2) as usize].notify_all();
+        self.announce();
     }
 }
 

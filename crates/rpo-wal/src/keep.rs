@@ -108,7 +108,7 @@ impl Engine {
             }
         };
         drop(state);
-        self.announce(None);
+        self.announce();
         Some(kept)
     }
 

@@ -37,6 +37,7 @@
 //! ```
 
 mod catalog;
+mod cohort;
 mod config;
 pub mod control;
 mod drive;
@@ -44,6 +45,7 @@ mod engine;
 mod error;
 mod flush;
 mod format;
+mod gather;
 mod inspect;
 mod judge;
 mod keep;
@@ -58,6 +60,7 @@ mod repersist;
 mod report;
 mod scan;
 pub mod segment;
+mod sleepers;
 mod state;
 mod survey;
 mod sync;

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use rpo_core::frame::{CommitDraft, EncodedEntry};
+use rpo_core::frame::{CommitDraft, Encoded, EncodedEntry, EncodedRecord};
 use rpo_core::objective::AckLevel;
 use rpo_core::{Lsn, MarkerKind, Monotonic, PointName, Position, Timestamp, TransactionId};
 
@@ -89,6 +89,32 @@ impl Log {
         self.append_entry(&entry, want)
     }
 
+    /// [`Log::append`] of one record without transaction or context. Nothing is allocated for it.
+    ///
+    /// # Errors
+    /// As [`Log::append`].
+    pub fn append_record(&self, payload: &[u8], level: AckLevel) -> Result<Appended, WalError> {
+        let want = want(&level)?;
+        let entry = EncodedRecord::commit(payload).map_err(WalError::Draft)?;
+        self.append_entry(&entry, want)
+    }
+
+    /// Accepts a commit without waiting; `done` is called once with what became of it, on the thread that found out: it must
+    /// return soon and must not wait for this log.
+    ///
+    /// # Errors
+    /// As [`Log::submit`]: certainly not appended, and `done` is not called.
+    pub fn append_then(
+        &self,
+        draft: CommitDraft,
+        level: AckLevel,
+        done: impl FnOnce(Result<Appended, WalError>) + Send + 'static,
+    ) -> Result<Ticket, WalError> {
+        let (entry, want) = self.encode(&draft, &level)?;
+        let accepted = self.engine.admit_then(&entry, want, Box::new(done))?;
+        Ok(Ticket { engine: Arc::clone(&self.engine), accepted })
+    }
+
     /// [`Log::append`] as a future; needs no runtime. Nothing is appended before it is polled.
     pub fn append_async(&self, draft: CommitDraft, level: AckLevel) -> AppendFuture {
         AppendFuture::new(Arc::clone(&self.engine), self.encode(&draft, &level))
@@ -152,22 +178,15 @@ impl Log {
             Life::Closed => return Err(WalError::Closed),
             Life::Running | Life::Closing => {}
         }
-        state.want_sync();
-        let from = state.durable.lsn;
-        drop(state);
-        self.engine.work.notify_one();
-        self.wait(|engine| {
-            let state = locked(&engine.state);
-            if state.durable.lsn >= target.lsn {
-                return Some(Ok(state.durable));
+        let awaited = state.want_sync(target);
+        match self.engine.drive {
+            Drive::Thread => self.engine.see_to(state, &awaited)?,
+            Drive::Manual => {
+                drop(state);
+                self.wait(|engine| engine.look(&awaited))?
             }
-            let lost = |cause: String| WalError::Indeterminate { lsn: from, end: target.lsn, cause };
-            match &state.life {
-                Life::Poisoned(cause) => Some(Err(lost(cause.clone()))),
-                Life::Closed => Some(Err(WalError::Closed)),
-                Life::Running | Life::Closing => None,
-            }
-        })
+        };
+        Ok(self.durable())
     }
 
     /// H: the last position acknowledged at any level.
@@ -305,17 +324,15 @@ impl Log {
     }
 
     fn encode(&self, draft: &CommitDraft, level: &AckLevel) -> Result<(EncodedEntry, Want), WalError> {
-        let want = match level {
-            AckLevel::Buffered => Want::Accepted,
-            AckLevel::Os => Want::Written,
-            AckLevel::Durable => Want::Durable,
-            other => return Err(WalError::Level { level: format!("{other:?}").to_lowercase() }),
-        };
+        let want = want(level)?;
         Ok((EncodedEntry::commit(draft).map_err(WalError::Draft)?, want))
     }
 
-    fn append_entry(&self, entry: &EncodedEntry, want: Want) -> Result<Appended, WalError> {
-        let mut asked = self.engine.drive == Drive::Thread; // there, the keeper tries again by itself
+    fn append_entry(&self, entry: &impl Encoded, want: Want) -> Result<Appended, WalError> {
+        if self.engine.drive == Drive::Thread {
+            return self.engine.append(entry, want);
+        }
+        let mut asked = false;
         let accepted = self.wait(|engine| match engine.admit(entry, want) {
             Err(WalError::Full { .. } | WalError::NotReady) => None,
             Err(WalError::NoSpace { .. } | WalError::Io { .. }) if !std::mem::replace(&mut asked, true) => {
@@ -323,31 +340,30 @@ impl Log {
             }
             other => Some(other),
         })?;
-        self.wait(|engine| Engine::outcome(&locked(&engine.state), &accepted))
+        self.wait(|engine| engine.look(&accepted))
     }
 
-    /// Waits until `done` says something; drives the log meanwhile if nobody else does.
+    /// Drives the log until `done` says something.
     fn wait<T>(&self, mut done: impl FnMut(&Engine) -> Option<Result<T, WalError>>) -> Result<T, WalError> {
         let engine = &*self.engine;
         let mut idle = 0;
         loop {
-            // What is announced after this is not missed: the wait below is skipped if the state moved on.
-            let seen = locked(&engine.state).version();
             if let Some(result) = done(engine) {
                 return result;
-            }
-            if engine.drive == Drive::Thread {
-                let state = locked(&engine.state);
-                if state.version() == seen {
-                    let waited = engine.done.wait_timeout(state, Duration::from_millis(50));
-                    drop(waited.unwrap_or_else(PoisonError::into_inner));
-                }
-                continue;
             }
             idle = if matches!(step(engine), Step::Flushed | Step::Kept) { 0 } else { idle + 1 };
             if idle > 2 {
                 return Err(WalError::NotReady); // nothing more can be done here now
             }
         }
+    }
+}
+
+fn want(level: &AckLevel) -> Result<Want, WalError> {
+    match level {
+        AckLevel::Buffered => Ok(Want::Accepted),
+        AckLevel::Os => Ok(Want::Written),
+        AckLevel::Durable => Ok(Want::Durable),
+        other => Err(WalError::Level { level: format!("{other:?}").to_lowercase() }),
     }
 }

@@ -6,11 +6,12 @@ use std::sync::{Arc, Condvar, Mutex, RwLock};
 
 use rpo_core::frame::EncodedEntry;
 use rpo_core::{DiskFile, Epoch, LogId, Lsn, MarkerKind, Position, Timestamp};
+use rpo_os::EventCount;
 
 use crate::catalog::Catalog;
 use crate::config::WalConfig;
 use crate::control::{Control, ControlFile};
-use crate::engine::{Counters, Drive, Engine, LogParts};
+use crate::engine::{Counters, Drive, Engine, LogParts, Reached};
 use crate::error::WalError;
 use crate::flush::{Writer, usable};
 use crate::keep::{Keeper, Kept, draw};
@@ -122,6 +123,8 @@ pub(crate) fn open(
         ordinal: findings.ordinal_max,
         written: end,
         durable: end,
+        gathered: Vec::new(),
+        buffers: Vec::new(),
     };
     if begin.is_none() {
         state.set_room(writer.room()); // a new epoch begins in a segment of its own
@@ -134,7 +137,9 @@ pub(crate) fn open(
         parts: parts.clone(),
         drive,
         state: Mutex::new(state),
-        done: Condvar::new(),
+        reached: Reached::at(end.lsn),
+        done: Default::default(),
+        moved: EventCount::new(),
         work: Condvar::new(),
         upkeep: Condvar::new(),
         writer: Mutex::new(writer),

@@ -292,12 +292,11 @@ impl Follow {
             if left.is_zero() || matches!(state.life, Life::Closed | Life::Poisoned(_)) {
                 return Ok(None);
             }
-            if state.durable.lsn == seen {
-                let waited = self.engine.done.wait_timeout(state, left);
-                let (state, result) = waited.unwrap_or_else(PoisonError::into_inner);
-                if result.timed_out() && state.durable.lsn == seen {
-                    return Ok(None);
-                }
+            let told = self.engine.moved.seen(); // read under the lock: what moves after it is told
+            let moved = state.durable.lsn != seen;
+            drop(state);
+            if !moved {
+                self.engine.moved.wait(told, Some(left));
             }
         }
     }

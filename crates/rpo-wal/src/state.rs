@@ -5,18 +5,27 @@ use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 use std::time::Duration;
 
-use rpo_core::frame::{EncodedEntry, FrameBuilder, HEAD_BYTES, padded};
+use rpo_core::frame::{Encoded, EncodedEntry, FrameBuilder, HEAD_BYTES, padded};
 use rpo_core::time::{ClockAnomaly, HybridClock};
 use rpo_core::{Clock, Epoch, Lsn, MarkerKind, Monotonic, Position, Sequence, Timestamp};
 
 use crate::catalog::SegmentView;
+use crate::cohort::Cohort;
 use crate::config::WalConfig;
 use crate::error::IoCause;
+use crate::gather::Gathering;
 use crate::segment::FRAMES_OFFSET;
+use crate::sleepers::{Released, Sleepers};
 use crate::survey::Spare;
 
 /// Kept free in every frame for the record of a clock anomaly.
 const RESERVE_BYTES: usize = 64;
+/// A frame whose time was told takes commits for so long: so much earlier than it came may a commit be stamped.
+const STAMP_GRAIN: Duration = Duration::from_millis(1);
+/// What is buffered is handed to the system from so many bytes on.
+const WRITE_BEHIND_BYTES: u64 = 1 << 20;
+/// Buffers of written frames that are kept for the next ones.
+const BUFFERS_KEPT: usize = 8;
 
 /// Whether the log takes commits.
 #[derive(Debug, Clone)]
@@ -53,14 +62,33 @@ pub(crate) enum Refusal {
     Life(Life),
 }
 
+/// The commit time of an entry.
+#[derive(Debug, Clone)]
+pub(crate) enum Stamp {
+    /// It was told when the entry was accepted.
+    Known(Timestamp),
+    /// Set when the frame is closed.
+    Later(Arc<OnceLock<Timestamp>>),
+}
+
+impl Stamp {
+    pub(crate) fn get(&self) -> Option<Timestamp> {
+        match self {
+            Self::Known(time) => Some(*time),
+            Self::Later(time) => time.get().copied(),
+        }
+    }
+}
+
 /// A place in the log that was given to an entry.
 #[derive(Debug, Clone)]
 pub(crate) struct Accepted {
     pub(crate) lsn: Lsn,
     pub(crate) end: Position,
     pub(crate) want: Want,
-    /// Set when the frame is closed.
-    pub(crate) time: Arc<OnceLock<Timestamp>>,
+    /// The group it goes with.
+    pub(crate) group: u64,
+    pub(crate) time: Stamp,
 }
 
 #[derive(Debug)]
@@ -70,6 +98,8 @@ struct OpenFrame {
     base_seq: Sequence,
     switch: bool,
     time: Arc<OnceLock<Timestamp>>,
+    /// Its time was told to somebody, and when.
+    stamped: Option<(Timestamp, Monotonic)>,
     first_at: Monotonic,
 }
 
@@ -94,9 +124,12 @@ impl ClosedFrame {
 /// What the flusher is to do now.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    pub(crate) frames: Vec<ClosedFrame>,
+    pub(crate) frames: VecDeque<ClosedFrame>,
     pub(crate) sync: bool,
     pub(crate) acknowledge_written: bool,
+    /// Which group it is, and how many wait for it.
+    pub(crate) group: u64,
+    pub(crate) gathered: u32,
 }
 
 #[derive(Debug)]
@@ -130,9 +163,16 @@ pub(crate) struct State {
     pub(crate) last_flush: Monotonic,
     pub(crate) last_sync: Option<Timestamp>,
     pub(crate) to_rename: VecDeque<Arc<SegmentView>>,
+    /// Who gathers for the next group, and who sees to it that it goes.
+    pub(crate) gathering: Gathering,
+    pub(crate) for_written: Sleepers,
+    pub(crate) for_durable: Sleepers,
+    /// Those who wait for anything to change.
     wakers: Vec<(u64, Waker)>,
     next_waiter: u64,
-    version: u64,
+    buffers: Vec<Vec<u8>>,
+    /// Emptied, for the next plan.
+    emptied: VecDeque<ClosedFrame>,
 }
 
 impl State {
@@ -164,9 +204,13 @@ impl State {
             last_flush: clock.monotonic(),
             last_sync: None,
             to_rename: VecDeque::new(),
+            gathering: Gathering::new(Cohort::new(config.cohort_wait_max.get())),
+            for_written: Sleepers::default(),
+            for_durable: Sleepers::default(),
             wakers: Vec::new(),
             next_waiter: 0,
-            version: 0,
+            buffers: Vec::new(),
+            emptied: VecDeque::new(),
         }
     }
 
@@ -197,7 +241,7 @@ impl State {
     /// Gives `entry` its place, or refuses it whole.
     pub(crate) fn admit(
         &mut self,
-        entry: &EncodedEntry,
+        entry: &impl Encoded,
         want: Want,
         config: &WalConfig,
         clock: &dyn Clock,
@@ -205,13 +249,13 @@ impl State {
         if !matches!(self.life, Life::Running) {
             return Err(Refusal::Life(self.life.clone()));
         }
-        let len = entry.len() as u64;
+        let len = entry.bytes() as u64;
         if self.pending_bytes > 0 && self.pending_bytes + len > config.pending_bytes_max.get() {
             return Err(Refusal::Full { pending: self.pending_bytes });
         }
-        if !self.fits_open(entry, config) {
+        if !self.fits_open(entry, config, clock) {
             self.close_frame(clock); // may add the record of a clock anomaly, so places are given after it
-            self.open_frame(entry.len(), config, clock)?;
+            self.open_frame(entry.bytes(), config, clock)?;
         }
         let lsn = self.next_lsn;
         let end_seq = self.next_seq.checked_add(entry.commits().into());
@@ -222,32 +266,39 @@ impl State {
         if open.builder.push(entry).is_err() {
             return Err(Refusal::NotReady); // never: checked above and by the caller's limit
         }
-        let time = Arc::clone(&open.time);
         (self.next_lsn, self.next_seq) = (end_lsn, end_seq);
         self.pending_bytes += len;
         if entry.commits() > 0 {
             self.last_commit_end = end_lsn;
         }
         let end = self.position();
-        match want {
+        let time = match want {
             Want::Accepted => {
                 self.acknowledged = end;
-                self.close_frame(clock); // its commit time is told now, so nothing later may share it
+                Stamp::Known(self.stamp_open(clock))
             }
-            Want::Written => self.write_wanted = true,
-            Want::Durable => self.sync_wanted = true,
-        }
-        Ok(Accepted { lsn, end, want, time })
+            Want::Written | Want::Durable => {
+                self.write_wanted |= want == Want::Written;
+                self.sync_wanted |= want == Want::Durable;
+                self.gathering.gathered += 1;
+                self.open.as_ref().map_or(Stamp::Known(self.clock.last()), |open| match open.stamped {
+                    Some((time, _)) => Stamp::Known(time),
+                    None => Stamp::Later(Arc::clone(&open.time)),
+                })
+            }
+        };
+        Ok(Accepted { lsn, end, want, group: self.gathering.group, time })
     }
 
-    fn fits_open(&self, entry: &EncodedEntry, config: &WalConfig) -> bool {
+    fn fits_open(&self, entry: &impl Encoded, config: &WalConfig, clock: &dyn Clock) -> bool {
         self.open.as_ref().is_some_and(|open| {
-            let body = open.builder.body_len() + entry.len();
+            let body = open.builder.body_len() + entry.bytes();
             // One record number is kept for the anomaly too.
             open.builder.records() < u16::MAX / 2
                 && open.builder.fits(entry)
                 && body as u64 <= config.frame_bytes_max.get()
                 && frame_need(body) <= self.room
+                && open.stamped.is_none_or(|(_, at)| clock.monotonic().since(at) < STAMP_GRAIN)
         })
     }
 
@@ -260,22 +311,49 @@ impl State {
             self.promised += 1;
             self.room = segment_room(config);
         }
+        let first_at = clock.monotonic();
+        if self.gathering.gathered == 0 {
+            self.gathering.cohort.begins(first_at);
+        }
         self.open = Some(OpenFrame {
-            builder: FrameBuilder::new(),
+            builder: FrameBuilder::reusing(self.buffers.pop().unwrap_or_default()),
             base_lsn: self.next_lsn,
             base_seq: self.next_seq,
             switch,
             time: Arc::default(),
-            first_at: clock.monotonic(),
+            stamped: None,
+            first_at,
         });
         Ok(())
     }
 
+    fn stamp(&mut self, clock: &dyn Clock) -> (Timestamp, Monotonic) {
+        let now = clock.monotonic();
+        let (time, anomaly) = self.clock.stamp(clock.wall(), now);
+        self.anomaly = self.anomaly.take().or(anomaly);
+        (time, now)
+    }
+
+    /// The commit time of the open frame, which from now on cannot change.
+    fn stamp_open(&mut self, clock: &dyn Clock) -> Timestamp {
+        if let Some((time, _)) = self.open.as_ref().and_then(|open| open.stamped) {
+            return time;
+        }
+        let stamped = self.stamp(clock);
+        if let Some(open) = &mut self.open {
+            open.stamped = Some(stamped);
+            let _ = open.time.set(stamped.0); // set once: it was not stamped before
+        }
+        stamped.0
+    }
+
     /// Stamps and closes the open frame, if there is one.
     fn close_frame(&mut self, clock: &dyn Clock) {
+        if self.open.is_none() {
+            return;
+        }
+        let time = self.stamp_open(clock);
         let Some(mut open) = self.open.take() else { return };
-        let (time, anomaly) = self.clock.stamp(clock.wall(), clock.monotonic());
-        self.anomaly = self.anomaly.take().or(anomaly);
         if let Some(anomaly) = self.anomaly
             && let Ok(entry) = EncodedEntry::marker(&MarkerKind::ClockAnomaly(anomaly))
             && let Some(next) = self.next_lsn.checked_add(entry.len() as u64)
@@ -284,7 +362,6 @@ impl State {
             self.next_lsn = next;
             self.anomaly = None;
         }
-        let _ = open.time.set(time); // set here only
         self.room = self.room.saturating_sub(open.builder.frame_len() as u64);
         self.queue.push_back(ClosedFrame {
             builder: open.builder,
@@ -296,9 +373,13 @@ impl State {
         });
     }
 
-    /// Everything accepted so far must become durable soon.
-    pub(crate) fn want_sync(&mut self) {
+    /// Everything accepted so far must become durable soon; what stands for it is to be waited for.
+    pub(crate) fn want_sync(&mut self, target: Position) -> Accepted {
         self.sync_wanted = true;
+        self.gathering.gathered += 1;
+        let time = Stamp::Known(self.clock.last());
+        let lsn = self.durable.lsn;
+        Accepted { lsn, end: target, want: Want::Durable, group: self.gathering.group, time }
     }
 
     /// Since when the oldest entry waits that is not durable.
@@ -313,27 +394,48 @@ impl State {
         Some(config.sync_delay_max.get().saturating_sub(now.since(since)))
     }
 
+    /// Whether so much is buffered that it is to be handed to the system.
+    pub(crate) fn is_full(&self, config: &WalConfig) -> bool {
+        self.pending_bytes > WRITE_BEHIND_BYTES.min(config.pending_bytes_max.get() / 2)
+    }
+
+    /// Whether somebody waits for a write or a sync.
+    pub(crate) fn is_wanted(&self) -> bool {
+        (self.sync_wanted && (!self.is_idle() || self.written.lsn > self.durable.lsn))
+            || (self.write_wanted && !self.is_idle())
+    }
+
     /// Whether something is to be flushed now; and if so, whether it is to be synced.
-    pub(crate) fn flush_is_due(&self, config: &WalConfig, now: Monotonic) -> Option<bool> {
-        if !matches!(self.life, Life::Running | Life::Closing) {
+    pub(crate) fn flush_is_due(&self, config: &WalConfig, clock: &dyn Clock) -> Option<bool> {
+        if !matches!(self.life, Life::Running | Life::Closing) || self.gathering.flushing {
             return None;
         }
         let behind = !self.is_idle() || self.written.lsn > self.durable.lsn;
-        let due = self.due_in(now, config).is_some_and(|left| left.is_zero());
-        let sync = behind && (self.sync_wanted || due || matches!(self.life, Life::Closing));
-        let full = self.pending_bytes > config.pending_bytes_max.get() / 2;
-        let write = !self.is_idle() && (self.write_wanted || full);
+        let closing = matches!(self.life, Life::Closing);
+        let due = || self.due_in(clock.monotonic(), config).is_some_and(|left| left.is_zero());
+        let sync = behind && (self.sync_wanted || closing || due());
+        let write = !self.is_idle() && (self.write_wanted || self.is_full(config));
         (sync || write).then_some(sync)
     }
 
-    /// Takes what is to be flushed now, if anything is.
+    /// Takes what is to be flushed now, if anything is. Whoever takes it carries it out and says when that is done.
     pub(crate) fn plan(&mut self, config: &WalConfig, clock: &dyn Clock) -> Option<Plan> {
-        let sync = self.flush_is_due(config, clock.monotonic())?;
+        let sync = self.flush_is_due(config, clock)?;
         self.close_frame(clock);
         self.pending_bytes = 0;
         self.sync_wanted = false;
         let acknowledge_written = std::mem::take(&mut self.write_wanted);
-        Some(Plan { frames: self.queue.drain(..).collect(), sync, acknowledge_written })
+        let frames = std::mem::replace(&mut self.queue, std::mem::take(&mut self.emptied));
+        let (group, gathered) = self.gathering.begin();
+        Some(Plan { frames, sync, acknowledge_written, group, gathered })
+    }
+
+    /// Takes back what a plan needs no more.
+    pub(crate) fn recycle(&mut self, mut frames: VecDeque<ClosedFrame>, buffers: &mut Vec<Vec<u8>>) {
+        frames.clear();
+        self.emptied = frames;
+        buffers.truncate(BUFFERS_KEPT.saturating_sub(self.buffers.len()));
+        self.buffers.append(buffers);
     }
 
     pub(crate) fn note_written(&mut self, end: Position, first_at: Monotonic, acknowledge: bool) {
@@ -355,22 +457,44 @@ impl State {
         self.last_sync = Some(wall);
     }
 
+    /// Those who waited for what is written and durable now.
+    pub(crate) fn release(&mut self) -> Released {
+        let mut released = Released::default();
+        self.for_written.release(self.written.lsn.max(self.durable.lsn), &mut released);
+        self.for_durable.release(self.durable.lsn, &mut released);
+        released
+    }
+
+    /// Where those wait who want this.
+    pub(crate) fn queue_of(&mut self, want: Want) -> Option<&mut Sleepers> {
+        match want {
+            Want::Accepted => None,
+            Want::Written => Some(&mut self.for_written),
+            Want::Durable => Some(&mut self.for_durable),
+        }
+    }
+
     /// Refuses everything from now on. Called before any waiter is released.
-    pub(crate) fn poison(&mut self, cause: &str) {
+    pub(crate) fn poison(&mut self, cause: &str) -> Released {
         if !matches!(self.life, Life::Poisoned(_)) {
             self.life = Life::Poisoned(cause.to_owned());
         }
         self.queue.clear();
         self.open = None;
         self.pending_bytes = 0;
+        self.gathering.flushing = false;
+        self.release_all()
     }
 
-    /// Changes whenever something happened that a waiter may wait for.
-    pub(crate) fn version(&self) -> u64 {
-        self.version
+    /// Everybody: nothing more will be reached.
+    pub(crate) fn release_all(&mut self) -> Released {
+        let mut released = Released::default();
+        self.for_written.release_all(&mut released);
+        self.for_durable.release_all(&mut released);
+        released
     }
 
-    /// A number for a future that waits.
+    /// A number for a future that waits for any change.
     pub(crate) fn waiter(&mut self) -> u64 {
         self.next_waiter += 1;
         self.next_waiter
@@ -388,7 +512,6 @@ impl State {
     }
 
     pub(crate) fn take_wakers(&mut self) -> Vec<(u64, Waker)> {
-        self.version += 1;
         std::mem::take(&mut self.wakers)
     }
 }

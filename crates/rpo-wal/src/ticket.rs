@@ -33,7 +33,7 @@ impl Ticket {
 
     /// What became of it, or none if that is not known yet. On `Ok` it reached the level it was submitted at.
     pub fn poll(&self) -> Option<Result<Appended, WalError>> {
-        Engine::outcome(&locked(&self.engine.state), &self.accepted)
+        self.engine.look(&self.accepted)
     }
 }
 
@@ -68,26 +68,60 @@ impl Future for AppendFuture {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        // Registered before anything is looked at, so that no change in between is missed.
-        let waiter = register(&this.engine, &mut this.waiter, cx);
-        let result = loop {
-            match &mut this.stage {
-                Stage::Refused(error) => break error.take().map_or(Err(WalError::Closed), Err),
-                Stage::Encoded(entry, want) => match this.engine.admit(entry, *want) {
-                    Ok(accepted) => this.stage = Stage::Accepted(accepted),
-                    Err(WalError::Full { .. } | WalError::NotReady) => return Poll::Pending,
-                    Err(error) => break Err(error),
-                },
-                Stage::Accepted(accepted) => {
-                    match Engine::outcome(&locked(&this.engine.state), accepted) {
-                        Some(outcome) => break outcome,
-                        None => return Poll::Pending,
-                    };
-                }
-            }
+        if let Stage::Accepted(accepted) = &this.stage {
+            return this.engine.poll_accepted(accepted, cx);
+        }
+        let stage = std::mem::replace(&mut this.stage, Stage::Refused(None));
+        let (entry, want) = match stage {
+            Stage::Encoded(entry, want) => (entry, want),
+            Stage::Refused(error) => return Poll::Ready(Err(error.unwrap_or(WalError::Closed))),
+            Stage::Accepted(_) => return Poll::Ready(Err(WalError::Closed)), // never: seen above
         };
-        locked(&this.engine.state).forget(waiter);
-        Poll::Ready(result)
+        let waits = this.waiter.is_some();
+        if waits {
+            register(&this.engine, &mut this.waiter, cx); // before it is tried, so that no change in between is missed
+        }
+        let admitted = this.engine.admit_and(&entry, want, |state, accepted| {
+            if let Some(queue) = state.queue_of(accepted.want) {
+                queue.wake_at(accepted.end.lsn, cx.waker());
+            }
+        });
+        match admitted {
+            Ok(accepted) => {
+                if let Some(waiter) = this.waiter.take() {
+                    locked(&this.engine.state).forget(waiter);
+                }
+                let done = this.engine.look(&accepted);
+                this.stage = Stage::Accepted(accepted);
+                done.map_or(Poll::Pending, Poll::Ready)
+            }
+            Err(WalError::Full { .. } | WalError::NotReady) => {
+                this.stage = Stage::Encoded(entry, want);
+                if !waits {
+                    register(&this.engine, &mut this.waiter, cx);
+                    this.engine.upkeep.notify_one();
+                    cx.waker().wake_by_ref(); // once more, now that no change is missed
+                }
+                Poll::Pending
+            }
+            Err(error) => Poll::Ready(Err(error)),
+        }
+    }
+}
+
+impl Engine {
+    fn poll_accepted(&self, accepted: &Accepted, cx: &Context<'_>) -> Poll<Result<Appended, WalError>> {
+        if let Some(done) = self.look(accepted) {
+            return Poll::Ready(done);
+        }
+        let mut state = locked(&self.state);
+        if let Some(done) = Self::outcome(&state, accepted) {
+            return Poll::Ready(done);
+        }
+        if let Some(queue) = state.queue_of(accepted.want) {
+            queue.wake_at(accepted.end.lsn, cx.waker());
+        }
+        Poll::Pending
     }
 }
 
@@ -102,6 +136,12 @@ impl Drop for AppendFuture {
     fn drop(&mut self) {
         if let Some(waiter) = self.waiter {
             locked(&self.engine.state).forget(waiter);
+        }
+        if let Stage::Accepted(accepted) = &self.stage
+            && self.engine.look(accepted).is_none()
+            && let Some(queue) = locked(&self.engine.state).queue_of(accepted.want)
+        {
+            queue.forget(accepted.end.lsn);
         }
     }
 }

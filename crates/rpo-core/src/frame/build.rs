@@ -4,7 +4,8 @@ use bytes::Bytes;
 
 use super::record::{self, FLAG_CONTEXT, FLAG_LAST, FLAG_TXID, KIND_DATA};
 use super::{
-    BODY_BYTES_MAX, CONTEXT_BYTES_MAX, FrameError, FrameHead, HEAD_BYTES, PAYLOAD_BYTES_MAX, padded,
+    BODY_BYTES_MAX, CONTEXT_BYTES_MAX, FrameError, FrameHead, HEAD_BYTES, PAYLOAD_BYTES_MAX,
+    RECORD_HEAD_BYTES, padded,
 };
 use crate::{Epoch, Lsn, MarkerKind, Sequence, Timestamp, TransactionId};
 
@@ -123,6 +124,66 @@ impl EncodedEntry {
     }
 }
 
+/// A commit of one record, without transaction or context: its head is made, its payload not copied yet.
+#[derive(Debug, Clone, Copy)]
+pub struct EncodedRecord<'a> {
+    head: [u8; RECORD_HEAD_BYTES],
+    payload: &'a [u8],
+}
+
+impl<'a> EncodedRecord<'a> {
+    /// Encodes a commit of this one payload; allocates nothing.
+    ///
+    /// # Errors
+    /// [`FrameError::TooLarge`] naming the limit.
+    pub fn commit(payload: &'a [u8]) -> Result<Self, FrameError> {
+        limit("payload of a record", payload.len(), PAYLOAD_BYTES_MAX)?;
+        Ok(Self { head: record::head_of(KIND_DATA, FLAG_LAST, payload), payload })
+    }
+}
+
+/// What a [`FrameBuilder`] takes: [`EncodedEntry`] or [`EncodedRecord`].
+pub trait Encoded {
+    /// Its bytes, in two parts of which either may be empty.
+    fn parts(&self) -> [&[u8]; 2];
+    /// Records in it.
+    fn records(&self) -> u16;
+    /// Commits in it: 1, or 0 for a marker.
+    fn commits(&self) -> u16;
+    /// Bytes it takes in a body: how far it moves the LSN.
+    fn bytes(&self) -> usize {
+        self.parts().iter().map(|part| part.len()).sum()
+    }
+}
+
+impl Encoded for EncodedRecord<'_> {
+    fn parts(&self) -> [&[u8]; 2] {
+        [&self.head, self.payload]
+    }
+
+    fn records(&self) -> u16 {
+        1
+    }
+
+    fn commits(&self) -> u16 {
+        1
+    }
+}
+
+impl Encoded for EncodedEntry {
+    fn parts(&self) -> [&[u8]; 2] {
+        [&self.bytes, &[]]
+    }
+
+    fn records(&self) -> u16 {
+        self.records
+    }
+
+    fn commits(&self) -> u16 {
+        self.commits
+    }
+}
+
 /// What a frame's head says beyond what its body gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FrameFields {
@@ -159,7 +220,14 @@ impl Default for FrameBuilder {
 impl FrameBuilder {
     /// An empty frame.
     pub fn new() -> Self {
-        Self { buffer: vec![0; HEAD_BYTES], records: 0, commits: 0 }
+        Self::reusing(Vec::new())
+    }
+
+    /// An empty frame that is built in `buffer`, whose content goes and whose room stays.
+    pub fn reusing(mut buffer: Vec<u8>) -> Self {
+        buffer.clear();
+        buffer.resize(HEAD_BYTES, 0);
+        Self { buffer, records: 0, commits: 0 }
     }
 
     /// Whether nothing was pushed yet; an empty frame cannot be finished.
@@ -188,22 +256,25 @@ impl FrameBuilder {
     }
 
     /// Whether `entry` still fits under the limits of the format.
-    pub fn fits(&self, entry: &EncodedEntry) -> bool {
-        self.body_len() + entry.len() <= BODY_BYTES_MAX && self.records.checked_add(entry.records).is_some()
+    pub fn fits(&self, entry: &impl Encoded) -> bool {
+        self.body_len() + entry.bytes() <= BODY_BYTES_MAX
+            && self.records.checked_add(entry.records()).is_some()
     }
 
     /// Adds an encoded entry; returns its offset in the body.
     ///
     /// # Errors
     /// [`FrameError::TooLarge`] if it does not fit; the frame is as it was.
-    pub fn push(&mut self, entry: &EncodedEntry) -> Result<usize, FrameError> {
+    pub fn push(&mut self, entry: &impl Encoded) -> Result<usize, FrameError> {
         let at = self.body_len();
-        limit("frame body", at + entry.len(), BODY_BYTES_MAX)?;
-        let records = usize::from(self.records) + usize::from(entry.records);
+        limit("frame body", at + entry.bytes(), BODY_BYTES_MAX)?;
+        let records = usize::from(self.records) + usize::from(entry.records());
         limit("number of records in a frame", records, usize::from(u16::MAX))?;
-        self.buffer.extend_from_slice(&entry.bytes);
-        self.records += entry.records;
-        self.commits += entry.commits;
+        for part in entry.parts() {
+            self.buffer.extend_from_slice(part);
+        }
+        self.records += entry.records();
+        self.commits += entry.commits();
         Ok(at)
     }
 
