@@ -81,6 +81,11 @@ impl Cohort {
         self.expected <= 1 || gathered == 0 || gathered >= self.expected || bytes > BYTES_MAX
     }
 
+    /// Whether some are expected to come back.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.expected > 1
+    }
+
     /// How long nobody may come until the group goes without them.
     pub(crate) fn patience(&self) -> Duration {
         Duration::from_nanos(self.sync_nanos / 2).min(self.wait_max)

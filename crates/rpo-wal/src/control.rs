@@ -12,13 +12,14 @@ use crate::format::{FormatError, get, put, seal, unseal};
 use crate::segment::{BLOCK_BYTES, VERSION_NOW};
 
 pub(crate) const FILE_NAME: &str = "control";
+const FLAG_CLOSED: u16 = 1;
 const MAKING_NAME: &str = "control.tmp";
 const SLOTS: u64 = 2;
 
 const MAGIC_BYTES: &[u8; 8] = b"RPOCTRL\n";
 const MAGIC: Range<usize> = 0..8;
 const VERSION: Range<usize> = 8..10;
-const RESERVED: Range<usize> = 10..12;
+const FLAGS: Range<usize> = 10..12;
 const CRC: Range<usize> = 12..16;
 const COUNTER: Range<usize> = 16..24;
 const LOG_ID: Range<usize> = 24..40;
@@ -41,6 +42,8 @@ pub struct Control {
     pub parent: Option<Epoch>,
     /// Everything before it was durable.
     pub durable: Lsn,
+    /// The log was closed: it ends at `durable`, and nothing was written since.
+    pub closed: bool,
 }
 
 impl Control {
@@ -49,6 +52,7 @@ impl Control {
         let mut block = [0; BLOCK_BYTES];
         put(&mut block, MAGIC, MAGIC_BYTES);
         put(&mut block, VERSION, &VERSION_NOW.to_le_bytes());
+        put(&mut block, FLAGS, &(if self.closed { FLAG_CLOSED } else { 0 }).to_le_bytes());
         put(&mut block, COUNTER, &self.counter.to_le_bytes());
         put(&mut block, LOG_ID, self.log.as_bytes());
         put(&mut block, START_LSN, &self.start.lsn.get().to_le_bytes());
@@ -67,6 +71,7 @@ impl Control {
     pub fn decode(block: &[u8; BLOCK_BYTES]) -> Result<Self, FormatError> {
         unseal(block, MAGIC_BYTES, VERSION_NOW, CRC, DURABLE_LSN.end)?;
         let epoch = Epoch::new(u32::from_le_bytes(get(block, START_EPOCH)));
+        let flags = u16::from_le_bytes(get(block, FLAGS));
         let start = Position {
             epoch: epoch.ok_or(FormatError::Rule("epochs count from 1"))?,
             lsn: Lsn::new(u64::from_le_bytes(get(block, START_LSN))),
@@ -78,9 +83,10 @@ impl Control {
             start,
             parent: Epoch::new(u32::from_le_bytes(get(block, PARENT_EPOCH))),
             durable: Lsn::new(u64::from_le_bytes(get(block, DURABLE_LSN))),
+            closed: flags & FLAG_CLOSED != 0,
         };
         let rules = [
-            (block[RESERVED] == [0, 0], "reserved bytes are zero"),
+            (flags & !FLAG_CLOSED == 0, "flags are bit 0"),
             (control.counter > 0, "counters count from 1"),
             (control.durable >= start.lsn, "the log reaches at least to where it begins"),
         ];
@@ -183,7 +189,7 @@ impl ControlFile {
             let cause = std::io::Error::other("an earlier write of it failed: open the log again");
             return Err(WalError::io("write", self.path.clone(), cause));
         }
-        let mut next = self.last;
+        let mut next = Control { closed: false, ..self.last };
         change(&mut next);
         next.counter += 1;
         let offset = (next.counter + 1) % SLOTS * BLOCK_BYTES as u64; // the first is in slot 0

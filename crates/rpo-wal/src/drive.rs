@@ -35,7 +35,7 @@ pub(crate) fn step(engine: &Engine) -> Step {
         Flushed::Idle(_) => {}
     }
     match engine.keep_once() {
-        Kept::Did => Step::Kept,
+        Kept::Did | Kept::Rest(_) => Step::Kept,
         Kept::Idle(_) => Step::Idle,
         Kept::Short(_) => Step::Short,
     }
@@ -90,19 +90,22 @@ impl Owner {
         engine.wait_for_flush(); // of a writer that carries its group out itself
         while matches!(step(engine), Step::Flushed | Step::Kept) {}
         let mut keeper = locked(&engine.keeper);
+        if let Some(preparing) = keeper.preparing.take() {
+            preparing.discard(&engine.parts);
+        }
         let mut state = locked(&engine.state);
         let result = match &state.life {
             Life::Poisoned(cause) => Err(WalError::Poisoned { cause: cause.clone() }),
             _ => {
                 state.life = Life::Closed;
-                Ok(state.durable.lsn)
+                Ok((state.durable.lsn, state.is_idle() && state.written.lsn == state.durable.lsn))
             }
         };
         engine.follow(&state);
         let released = state.release_all();
         drop(state);
-        if let Ok(durable) = result {
-            engine.write_control(&mut keeper, durable);
+        if let Ok((durable, all)) = result {
+            engine.write_control(&mut keeper, durable, all);
         }
         drop(keeper);
         engine.announce_all(released);
@@ -161,7 +164,7 @@ fn flusher(engine: &Engine) {
             Watch::Flush => {
                 if let Some(plan) = state.plan(&engine.config, &*engine.parts.clock) {
                     drop(state);
-                    engine.carry_out(plan);
+                    patience.led = engine.carry_out(plan);
                     state = locked(&engine.state);
                 }
             }
@@ -177,19 +180,20 @@ fn flusher(engine: &Engine) {
 
 fn keeper(engine: &Engine) {
     loop {
-        let left = match engine.keep_once() {
-            Kept::Did => continue,
-            Kept::Short(left) => Some(left),
-            Kept::Idle(left) => left,
-        };
+        let kept = engine.keep_once();
         let state = locked(&engine.state);
         if !matches!(state.life, Life::Running) {
             return;
         }
+        let urgent = state.spares_free() == 0 && state.trouble.is_none();
         let short = state.spares_free() < engine.config.spares as usize && state.trouble.is_none();
-        if short || !state.to_rename.is_empty() {
-            continue;
-        }
+        let left = match kept {
+            Kept::Did => continue,
+            Kept::Rest(_) if urgent => continue,
+            Kept::Rest(left) | Kept::Short(left) => Some(left),
+            Kept::Idle(_) if short || !state.to_rename.is_empty() => continue,
+            Kept::Idle(left) => left,
+        };
         // Going idle is not announced: look again after the time a heartbeat would be due.
         let quiet = engine.config.heartbeat_after.get();
         let left = left.or((!quiet.is_zero()).then_some(quiet)).unwrap_or(Duration::from_secs(1));

@@ -14,7 +14,7 @@ use crate::catalog::Catalog;
 use crate::config::WalConfig;
 use crate::error::WalError;
 use crate::flush::Writer;
-use crate::gather::Next;
+use crate::gather::{Next, Patience};
 use crate::keep::Keeper;
 use crate::sleepers::{Completion, Released};
 use crate::state::{Accepted, Life, Refusal, State, Trouble, Want, entry_bytes_max};
@@ -122,10 +122,6 @@ impl Reached {
         }
     }
 
-    pub(crate) fn durable(&self) -> Lsn {
-        Lsn::new(self.durable.load(Ordering::Acquire))
-    }
-
     fn has(&self, accepted: &Accepted) -> bool {
         let end = accepted.end.lsn.get();
         match accepted.want {
@@ -199,13 +195,14 @@ impl Engine {
         accepted: &Accepted,
     ) -> Result<Appended, WalError> {
         let event = &self.done[(accepted.group % 2) as usize];
-        let mut parked = false;
+        let now = || self.parts.clock.monotonic();
+        let (mut parked, mut patience) = (false, Patience::default());
         loop {
             if let Some(outcome) = Self::outcome(&state, accepted) {
                 return outcome;
             }
             if self.leads_inline()
-                && state.may_lead()
+                && (state.may_lead() || state.goes_without(now, &mut patience))
                 && let Some(plan) = state.plan(&self.config, &*self.parts.clock)
             {
                 drop(state);
@@ -216,10 +213,12 @@ impl Engine {
                     parked = true;
                     state.gathering.parked += 1;
                 }
+                let mine = state.gathering.group == accepted.group && self.leads_inline();
+                let watch = if mine { state.watch_parked(now, &mut patience) } else { None };
                 let next = self.hand_on(&mut state);
                 drop(state);
                 self.tell_next(next, 0);
-                event.wait(seen, None);
+                event.wait(seen, watch);
             }
             if self.reached.has(accepted)
                 && let Some(time) = accepted.time.get()

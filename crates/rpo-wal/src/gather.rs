@@ -32,6 +32,8 @@ pub(crate) struct Gathering {
     pub(crate) gathered: u32,
     /// Threads among those who wait.
     pub(crate) parked: u32,
+    /// One of those threads looks after a time whether the cohort still comes.
+    watched: bool,
     /// Somebody carries out a plan.
     pub(crate) flushing: bool,
     pub(crate) armed: Armed,
@@ -51,7 +53,15 @@ pub(crate) enum Next {
 
 impl Gathering {
     pub(crate) fn new(cohort: Cohort) -> Self {
-        Self { group: 0, gathered: 0, parked: 0, flushing: false, armed: Armed::Awake, cohort }
+        Self {
+            group: 0,
+            gathered: 0,
+            parked: 0,
+            watched: false,
+            flushing: false,
+            armed: Armed::Awake,
+            cohort,
+        }
     }
 
     /// The group goes; returns its number and how many wait for it.
@@ -59,15 +69,15 @@ impl Gathering {
         let went = (self.group, self.gathered);
         self.cohort.goes(self.gathered);
         self.group += 1;
-        (self.gathered, self.parked) = (0, 0);
+        (self.gathered, self.parked, self.watched) = (0, 0, false);
         self.flushing = true;
         went
     }
 
     /// Whether the flusher's thread has to be told that it must look at `what`.
     fn arm(&mut self, what: Armed) -> Next {
-        if self.flushing || self.armed >= what {
-            return Next::Nobody; // who flushes hands over; who is armed looks by itself
+        if self.flushing || self.armed >= what || (self.watched && what == Armed::Cohort) {
+            return Next::Nobody; // who flushes hands over; who is armed, or watches, looks by itself
         }
         self.armed = what;
         Next::Flusher
@@ -91,6 +101,8 @@ pub(crate) struct Patience {
     gathered: u32,
     began: Option<Monotonic>,
     look_at: Option<Monotonic>,
+    /// The flusher's thread carried out the last group itself.
+    pub(crate) led: bool,
 }
 
 impl State {
@@ -102,6 +114,32 @@ impl State {
     /// Whether a writer that waits carries the group out itself.
     pub(crate) fn may_lead(&self) -> bool {
         matches!(self.life, Life::Running) && !self.gathering.flushing && self.is_gathered()
+    }
+
+    /// Whether a thread that waits in the group that gathers is the one to watch over it; for how long until it looks.
+    pub(crate) fn watch_parked(
+        &mut self,
+        now: impl FnOnce() -> Monotonic,
+        patience: &mut Patience,
+    ) -> Option<Duration> {
+        let gathering = &self.gathering;
+        let mine = patience.group == Some(gathering.group);
+        let nobody = gathering.armed < Armed::Cohort && !gathering.watched;
+        if gathering.flushing || !self.is_wanted() || !(mine || nobody) {
+            return None;
+        }
+        self.gathering.watched = true;
+        self.look_again_in(now(), patience)
+    }
+
+    /// Whether the thread that watches has no patience left.
+    pub(crate) fn goes_without(&self, now: impl FnOnce() -> Monotonic, patience: &mut Patience) -> bool {
+        let gathering = &self.gathering;
+        patience.group == Some(gathering.group)
+            && !gathering.flushing
+            && matches!(self.life, Life::Running)
+            && self.is_wanted()
+            && self.look_again_in(now(), patience).is_none()
     }
 
     /// Who is to be told after an entry was accepted whose writer does not see to it itself.
@@ -162,11 +200,20 @@ impl State {
                 self.gathering.armed = Armed::Delay;
                 Watch::Sleep(Some(left))
             }
-            None => {
-                self.gathering.armed = Armed::Asleep;
-                Watch::Sleep(None)
-            }
+            None => self.await_cohort(now, patience),
         }
+    }
+
+    /// Nothing is there yet. If a cohort was released just now by this thread, it looks again soon, so that the first to come
+    /// back need not tell it.
+    fn await_cohort(&mut self, now: Monotonic, patience: &mut Patience) -> Watch {
+        let (gathering, mut left) = (&self.gathering, None);
+        if patience.led && gathering.cohort.is_awaited() {
+            left = self.look_again_in(now, patience);
+        }
+        patience.led &= left.is_some();
+        self.gathering.armed = if left.is_some() { Armed::Cohort } else { Armed::Asleep };
+        Watch::Sleep(left)
     }
 
     /// How long the group may still wait for its cohort; none if it goes without the rest.
@@ -180,6 +227,7 @@ impl State {
                 gathered: gathering.gathered,
                 began: Some(now),
                 look_at,
+                led: patience.led,
             };
             return Some(step);
         }

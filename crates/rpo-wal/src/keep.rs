@@ -1,7 +1,6 @@
 //! Housekeeping off the hot path: naming bound segments, preparing spares, and carrying out witnesses when idle.
 
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use rpo_core::frame::EncodedEntry;
@@ -11,14 +10,13 @@ use crate::catalog::SegmentView;
 use crate::control::ControlFile;
 use crate::engine::{Drive, Engine, LogParts};
 use crate::error::IoCause;
-use crate::segment::{Prepared, spare_name};
+use crate::prepare::Preparing;
 use crate::state::{Life, Trouble, Want};
 use crate::survey::Spare;
 use crate::sync::locked;
 
 /// How soon a spare that could not be prepared is tried again.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
-const ZEROS_BYTES: usize = 1 << 20;
 
 /// What a step of the keeper did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +24,8 @@ pub(crate) enum Kept {
     Did,
     /// Nothing to do before this much time has passed, or before something new comes.
     Idle(Option<Duration>),
+    /// There is more to do, after a rest, unless it becomes urgent.
+    Rest(Duration),
     /// A spare could not be prepared.
     Short(Duration),
 }
@@ -34,6 +34,7 @@ pub(crate) enum Kept {
 pub(crate) struct Keeper {
     pub(crate) log: LogId,
     pub(crate) control: ControlFile,
+    pub(crate) preparing: Option<Preparing>,
     pub(crate) tried: Option<Monotonic>,
     pub(crate) control_failed: bool,
 }
@@ -84,7 +85,11 @@ impl Engine {
         {
             return Some(Kept::Short(left));
         }
-        let prepared = prepare_spare(&self.parts, &self.dir, keeper.log, self.config.segment_bytes.get());
+        let prepared = match self.prepare_piece(keeper) {
+            Ok(Some(spare)) => Ok(spare),
+            Ok(None) => return Some(self.pace(now)),
+            Err(error) => Err(error),
+        };
         let named = prepared.and_then(|spare| match self.sync_dir() {
             Ok(()) => Ok(spare),
             Err(error) => {
@@ -110,6 +115,36 @@ impl Engine {
         drop(state);
         self.announce();
         Some(kept)
+    }
+
+    fn prepare_piece(&self, keeper: &mut Keeper) -> io::Result<Option<Spare>> {
+        let mut preparing = match keeper.preparing.take() {
+            Some(preparing) => preparing,
+            None => match locked(&self.state).used.pop_front() {
+                Some(used) => Preparing::again(&self.parts, keeper.log, used)?,
+                None => {
+                    let capacity = self.config.segment_bytes.get();
+                    Preparing::begin(&self.parts, &self.dir, keeper.log, capacity)?
+                }
+            },
+        };
+        match preparing.advance(&self.parts, &self.dir) {
+            Ok(None) => keeper.preparing = Some(preparing),
+            Ok(spare) => return Ok(spare),
+            Err(error) => {
+                preparing.discard(&self.parts);
+                return Err(error);
+            }
+        }
+        Ok(None)
+    }
+
+    /// A piece was prepared: while there is a spare, the disk is left to commits for as long as that took.
+    fn pace(&self, began: Monotonic) -> Kept {
+        if self.drive == Drive::Manual || locked(&self.state).spares_free() == 0 {
+            return Kept::Did;
+        }
+        Kept::Rest(self.parts.clock.monotonic().since(began))
     }
 
     /// After a quiet time, a heartbeat carries out what is durable; the control file does the same.
@@ -139,13 +174,17 @@ impl Engine {
         if told {
             return Kept::Idle(Some(after)); // no room for a heartbeat: the control file has said it
         }
-        self.write_control(keeper, durable);
+        self.write_control(keeper, durable, false);
         Kept::Did
     }
 
     /// Tells the control file what is durable. A failure leaves the witness as old as it was.
-    pub(crate) fn write_control(&self, keeper: &mut Keeper, durable: Lsn) {
-        match keeper.control.update(|control| control.durable = control.durable.max(durable)) {
+    pub(crate) fn write_control(&self, keeper: &mut Keeper, durable: Lsn, closed: bool) {
+        let update = keeper.control.update(|control| {
+            control.durable = control.durable.max(durable);
+            control.closed = closed && control.durable == durable;
+        });
+        match update {
             Ok(()) => {
                 let mut state = locked(&self.state);
                 state.witnessed = state.witnessed.max(durable);
@@ -185,43 +224,4 @@ pub(crate) fn give_name(parts: &LogParts, dir: &std::path::Path, view: &SegmentV
     parts.disk.rename(&old, &path)?;
     view.set_path(path);
     Ok(())
-}
-
-/// A random number.
-pub(crate) fn draw(parts: &LogParts) -> io::Result<u64> {
-    let mut bytes = [0; 8];
-    parts.entropy.fill(&mut bytes)?;
-    Ok(u64::from_le_bytes(bytes))
-}
-
-/// Makes a spare: zeros, synced; then its first block, synced. Its name is not durable yet. Leaves nothing behind if it fails.
-pub(crate) fn prepare_spare(
-    parts: &LogParts,
-    dir: &std::path::Path,
-    log: LogId,
-    capacity: u64,
-) -> io::Result<Spare> {
-    let salt = draw(parts)?;
-    let prepared = Prepared { log, salt, capacity, created: parts.clock.wall() };
-    let path = dir.join(spare_name(draw(parts)?));
-    let file = parts.disk.create_new(&path)?;
-    let fill = || {
-        let zeros = vec![0; ZEROS_BYTES.min(usize::try_from(capacity).unwrap_or(ZEROS_BYTES))];
-        let mut at = 0;
-        while at < capacity {
-            let len = zeros.len().min(usize::try_from(capacity - at).unwrap_or(zeros.len()));
-            file.write_at(&zeros[..len], at)?;
-            at += len as u64;
-        }
-        file.sync()?;
-        file.write_at(&prepared.encode(), 0)?;
-        file.sync()
-    };
-    match fill() {
-        Ok(()) => Ok(Spare { path, file: Arc::clone(&file), prepared }),
-        Err(error) => {
-            let _ = parts.disk.remove(&path); // opening removes it otherwise
-            Err(error)
-        }
-    }
 }

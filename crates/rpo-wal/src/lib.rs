@@ -53,6 +53,7 @@ mod log;
 mod open;
 #[cfg(feature = "planted-bugs")]
 pub mod planted;
+mod prepare;
 mod read;
 mod recover;
 mod release;

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use rpo_core::frame::{CommitDraft, Encoded, EncodedEntry, EncodedRecord};
+use rpo_core::frame::{CommitDraft, Encoded, EncodedEntry, EncodedRecord, EntryRef};
 use rpo_core::objective::AckLevel;
 use rpo_core::{Lsn, MarkerKind, Monotonic, PointName, Position, Timestamp, TransactionId};
 
@@ -15,6 +15,7 @@ use crate::engine::{Appended, Drive, Engine, LogParts};
 use crate::error::WalError;
 use crate::open::{self, OpenAs};
 use crate::read::{self, Follow, FrameRange, Replay};
+use crate::recover;
 use crate::report::RecoveryReport;
 use crate::state::{Life, Want};
 use crate::sync::locked;
@@ -74,7 +75,26 @@ impl Log {
         open_as: OpenAs,
         witness: Lsn,
     ) -> Result<(Self, RecoveryReport), WalError> {
-        let (engine, report) = open::open(dir, config, parts, drive, open_as, witness)?;
+        Self::open_replaying(dir, config, parts, drive, open_as, witness, &mut recover::unseen)
+    }
+
+    /// [`Log::open_witnessed`], and `visit` gets every entry that is here, in order, as opening reads it: a program that makes
+    /// its state from the log reads the log once. Nothing is copied.
+    ///
+    /// If opening fails, what was visited counts for nothing: the log was not judged to be whole.
+    ///
+    /// # Errors
+    /// As [`Log::open`].
+    pub fn open_replaying(
+        dir: &Path,
+        config: WalConfig,
+        parts: LogParts,
+        drive: Drive,
+        open_as: OpenAs,
+        witness: Lsn,
+        visit: &mut dyn FnMut(EntryRef<'_>),
+    ) -> Result<(Self, RecoveryReport), WalError> {
+        let (engine, report) = open::open(dir, config, parts, drive, open_as, witness, visit)?;
         let owner = Owner::new(&engine)?;
         Ok((Self { engine, owner: Arc::new(owner) }, report))
     }

@@ -14,8 +14,9 @@ use crate::control::{Control, ControlFile};
 use crate::engine::{Counters, Drive, Engine, LogParts, Reached};
 use crate::error::WalError;
 use crate::flush::{Writer, usable};
-use crate::keep::{Keeper, Kept, draw};
-use crate::recover::{Findings, examine};
+use crate::keep::{Keeper, Kept};
+use crate::prepare::draw;
+use crate::recover::{Findings, Visit, examine};
 use crate::report::RecoveryReport;
 use crate::scan::Expect;
 use crate::segment::{FRAMES_OFFSET, LOCK_NAME, spare_name};
@@ -65,6 +66,7 @@ pub(crate) fn open(
     drive: Drive,
     open_as: OpenAs,
     witness: Lsn,
+    visit: Visit<'_>,
 ) -> Result<(Arc<Engine>, RecoveryReport), WalError> {
     config.validate()?;
     let opening = Opening { dir, config: &config, parts: &parts };
@@ -78,7 +80,7 @@ pub(crate) fn open(
         OpenAs::Takeover { epoch, at, .. } => Position { epoch, ..at },
         OpenAs::Continue => Position::START,
     };
-    let mut findings = examine(dir, &mut survey, fresh, witness)?;
+    let mut findings = examine(dir, &mut survey, fresh, witness, visit)?;
     let begin = opening.begins_epoch(&survey, &findings, open_as)?;
     opening.remove_junk(&mut survey);
     opening.remove_released(&findings.released);
@@ -143,7 +145,7 @@ pub(crate) fn open(
         work: Condvar::new(),
         upkeep: Condvar::new(),
         writer: Mutex::new(writer),
-        keeper: Mutex::new(Keeper { log, control, tried: None, control_failed: false }),
+        keeper: Mutex::new(Keeper { log, control, preparing: None, tried: None, control_failed: false }),
         catalog: RwLock::new(catalog),
         listeners: RwLock::default(),
         lock: Mutex::new(Some(lock)),
@@ -162,7 +164,7 @@ fn finish(engine: &Arc<Engine>, begin: Option<(Epoch, MarkerKind)>) -> Result<()
         engine.keep_once();
     }
     while locked(&engine.state).spares_free() == 0 {
-        if engine.keep_once() != Kept::Did {
+        if !matches!(engine.keep_once(), Kept::Did | Kept::Rest(_)) {
             break; // no room: it opens all the same, and appends say so
         }
     }
@@ -274,7 +276,11 @@ impl Opening<'_> {
         open_as: OpenAs,
     ) -> Result<(LogId, ControlFile), WalError> {
         if let Some(last) = survey.control {
-            return Ok((last.log, ControlFile::reopen(&*self.parts.disk, self.dir, last)?));
+            let mut file = ControlFile::reopen(&*self.parts.disk, self.dir, last)?;
+            if last.closed {
+                file.update(|_| ())?; // from here on it is open, whatever happens
+            }
+            return Ok((last.log, file));
         }
         let log = match survey.log() {
             Some(log) => log,
@@ -294,6 +300,7 @@ impl Opening<'_> {
             start: findings.start,
             parent,
             durable: findings.proven.max(findings.start.lsn),
+            closed: false,
         };
         let control = ControlFile::create(&*self.parts.disk, self.dir, first, || self.sync_dir())?;
         Ok((log, control))

@@ -110,12 +110,19 @@ impl Cursor {
             scan::next(window, &self.at, view.capacity).map_err(|e| WalError::io("read", view.path(), e))?;
         match next {
             Next::Frame(frame) => Ok(Some(frame)),
-            other => Err(WalError::Corrupt {
-                file: view.path(),
-                lsn: self.at.lsn,
-                offset: self.at.offset,
-                what: format!("{} (it was durable)", what(&other)),
-            }),
+            other => {
+                // A released segment may be used again while it is read.
+                let start = self.engine.catalog.read().unwrap_or_else(PoisonError::into_inner).start.lsn;
+                if self.at.lsn < start {
+                    return Err(WalError::Released { from: self.at.lsn, start });
+                }
+                Err(WalError::Corrupt {
+                    file: view.path(),
+                    lsn: self.at.lsn,
+                    offset: self.at.offset,
+                    what: format!("{} (it was durable)", what(&other)),
+                })
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rpo_core::frame::{FrameHead, HEAD_BYTES};
+use rpo_core::frame::{EntryRef, Frame, HEAD_BYTES};
 use rpo_core::{DiskFile, Lsn, Position, Timestamp};
 
 use crate::catalog::SegmentView;
@@ -51,11 +51,21 @@ pub(crate) struct Findings {
     pub(crate) copied: Option<Arc<SegmentView>>,
 }
 
+/// Gets every entry that is read, in order, while the end of the log is not judged yet.
+pub(crate) type Visit<'a> = &'a mut dyn FnMut(EntryRef<'_>);
+
+/// For whoever wants to know no more than where the log ends.
+pub(crate) fn unseen(_: EntryRef<'_>) {}
+
 struct Examiner<'a> {
     dir: &'a Path,
     proven: Lsn,
     frames: u64,
     commits: u64,
+    /// Where a log that was closed ends: nothing was written past it.
+    closed_at: Option<Lsn>,
+    window: Option<Window>,
+    visit: Visit<'a>,
 }
 
 /// Walks every live segment and judges the end; `survey.segments` moves into the findings.
@@ -66,6 +76,7 @@ pub(crate) fn examine(
     survey: &mut Survey,
     fresh: Position,
     witness: Lsn,
+    visit: Visit<'_>,
 ) -> Result<Findings, WalError> {
     let ordinal_max = survey.segments.last().map_or(0, |s| s.bound.ordinal);
     let start = survey.control.map_or(fresh, |c| c.start);
@@ -78,7 +89,8 @@ pub(crate) fn examine(
     let released = live.drain(..kept).collect();
     let witnesses = [survey.control.map(|c| c.durable), live.last().map(|s| s.bound.base_lsn), Some(witness)];
     let proven = witnesses.into_iter().flatten().chain([survey.stray_durable]).max().unwrap_or(Lsn::ZERO);
-    let mut examiner = Examiner { dir, proven, frames: 0, commits: 0 };
+    let closed_at = survey.control.filter(|_| survey.closed).map(|c| c.durable);
+    let mut examiner = Examiner { dir, proven, frames: 0, commits: 0, closed_at, window: None, visit };
     let mut findings = examiner.run(live, start, survey.control.is_some(), ordinal_max)?;
     (findings.replaced, findings.released) = (replaced, released);
     Ok(findings)
@@ -92,7 +104,15 @@ pub(crate) fn examine_one(
     bound: Bound,
 ) -> Result<Findings, WalError> {
     let found = complete_segment(path, file, prepared, bound)?;
-    let mut examiner = Examiner { dir: Path::new("image"), proven: bound.base_lsn, frames: 0, commits: 0 };
+    let mut examiner = Examiner {
+        dir: Path::new("image"),
+        proven: bound.base_lsn,
+        frames: 0,
+        commits: 0,
+        closed_at: None,
+        window: None,
+        visit: &mut unseen,
+    };
     examiner.run(vec![found], bound.start(), true, bound.ordinal)
 }
 
@@ -202,22 +222,38 @@ impl Examiner<'_> {
         Ok(())
     }
 
-    fn count(&mut self, head: &FrameHead) {
+    fn count(&mut self, frame: &Frame) {
+        let head = frame.head();
         self.frames += 1;
         self.commits += u64::from(head.commit_count);
         self.proven = self.proven.max(head.durable_lsn);
+        for entry in frame.borrowed().entries() {
+            (self.visit)(entry);
+        }
+    }
+
+    /// One buffer reads all segments.
+    fn window(&mut self, found: &FoundSegment) -> Window {
+        let file = Arc::clone(&found.file);
+        match self.window.take() {
+            Some(mut window) => {
+                window.turn_to(file);
+                window
+            }
+            None => Window::new(file),
+        }
     }
 
     /// Row 1: everything up to the base of the next segment must be there.
     fn walk_to(&mut self, segment: &Live, mut at: Expect, next: &Bound) -> Result<Expect, WalError> {
         let found = &segment.found;
-        let mut window = Window::new(Arc::clone(&found.file));
+        let mut window = self.window(found);
         while at.lsn < next.base_lsn {
             match scan::next(&mut window, &at, found.prepared.capacity)
                 .map_err(|e| WalError::io("read", &*found.path, e))?
             {
                 Next::Frame(frame) => {
-                    self.count(frame.head());
+                    self.count(&frame);
                     segment.view.note(at, frame.head().commit_time);
                     at = at.after(frame.head());
                 }
@@ -242,6 +278,7 @@ impl Examiner<'_> {
             let what = "the next segment does not go on where this one ends";
             return Err(corrupt(found, &at, what, "the headers of both are whole"));
         }
+        self.window = Some(window);
         Ok(at)
     }
 
@@ -257,14 +294,14 @@ impl Examiner<'_> {
         mut at: Expect,
     ) -> Result<(Expect, Option<Expect>, Tail), WalError> {
         let found = &newest.found;
-        let mut window = Window::new(Arc::clone(&found.file));
+        let mut window = self.window(found);
         let mut places = VecDeque::new(); // of frames that are not proven yet
         let stop = loop {
             match scan::next(&mut window, &at, found.prepared.capacity)
                 .map_err(|e| WalError::io("read", &*found.path, e))?
             {
                 Next::Frame(frame) => {
-                    self.count(frame.head());
+                    self.count(&frame);
                     newest.view.note(at, frame.head().commit_time);
                     let after = at.after(frame.head());
                     places.push_back((at, after.lsn));
@@ -276,6 +313,9 @@ impl Examiner<'_> {
                 other => break other,
             }
         };
+        if self.closed_at == Some(at.lsn) && matches!(stop, Next::Unwritten) {
+            return Ok((at, places.front().map(|(place, _)| *place), Tail::Clean));
+        }
         let beyond = self.beyond(found, &at)?;
         let tail = self.judge_end(found, &at, &stop, &beyond)?;
         Ok((at, places.front().map(|(place, _)| *place), tail))

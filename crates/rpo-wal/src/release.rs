@@ -1,17 +1,21 @@
 //! Letting go of old segments, once the caller says that they are safe elsewhere.
 
 use std::io;
+use std::path::Path;
 use std::sync::{Arc, PoisonError};
 
 use rpo_core::{Lsn, Position};
 
+use crate::catalog::SegmentView;
 use crate::engine::Engine;
 use crate::error::WalError;
-use crate::segment::FileName;
+use crate::prepare::{Used, draw};
+use crate::segment::{FileName, used_name};
 use crate::sync::locked;
 
 impl Engine {
-    /// Removes segments that lie wholly before `before`: first the control file says so, durably, then they go.
+    /// Lets segments go that lie wholly before `before`: first the control file says so, durably, then they go, or become
+    /// spares.
     pub(crate) fn release(&self, before: Lsn) -> Result<usize, WalError> {
         let mut keeper = locked(&self.keeper);
         let durable = locked(&self.state).durable.lsn;
@@ -31,13 +35,17 @@ impl Engine {
         let released: Vec<_> = catalog.segments.drain(..gone).collect();
         catalog.start = start;
         drop(catalog);
-        let remove = |path: &std::path::Path| match self.parts.disk.remove(path) {
+        let remove = |path: &Path| match self.parts.disk.remove(path) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(WalError::io("remove", path, e)),
             _ => Ok(()),
         };
+        let mut used = Vec::new();
         for segment in &released {
             locked(&self.state).to_rename.retain(|s| !Arc::ptr_eq(s, segment));
-            remove(&segment.path())?;
+            match self.set_aside(segment, used.len()) {
+                Some(again) => used.push(again),
+                None => remove(&segment.path())?,
+            }
         }
         for entry in self.parts.disk.list(&self.dir).map_err(|e| WalError::io("list", &*self.dir, e))? {
             let name = entry.name.to_str().unwrap_or_default();
@@ -49,6 +57,19 @@ impl Engine {
             self.poison(&format!("sync of {} failed: {e}", self.dir.display()));
             WalError::io("sync of the directory", &*self.dir, e)
         })?;
+        locked(&self.state).used.extend(used); // only now that nobody can find them under their old names
+        self.upkeep.notify_one();
         Ok(released.len())
+    }
+
+    /// Gives a released segment the name of one that is to be used again, if one is wanted and it has the right size.
+    fn set_aside(&self, segment: &SegmentView, more: usize) -> Option<Used> {
+        let kept = locked(&self.state).used.len() + more;
+        if segment.capacity != self.config.segment_bytes.get() || kept >= self.config.spares as usize {
+            return None;
+        }
+        let path = self.dir.join(used_name(draw(&self.parts).ok()?));
+        self.parts.disk.rename(&segment.path(), &path).ok()?; // else it is removed
+        Some(Used { path, file: Arc::clone(&segment.file), capacity: segment.capacity })
     }
 }

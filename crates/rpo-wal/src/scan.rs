@@ -1,46 +1,75 @@
 //! Reading frames out of a segment file: in order, each checked against what must come next.
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use rpo_core::frame::{Frame, FrameError, FrameHead, HEAD_BYTES};
 use rpo_core::{DiskFile, Epoch, Lsn, Sequence, Timestamp};
 
 use crate::segment::FRAMES_OFFSET;
 
-const WINDOW_BYTES: usize = 1 << 20;
+/// Small enough to stay in the processor's cache between being read and being checked.
+const WINDOW_BYTES: usize = 256 << 10;
+const SEARCH_BYTES: usize = 1 << 20;
 
-/// Reads a file through one large buffer, so that small reads in order cost one system call per mebibyte.
+/// Reads a file through one buffer, so that small reads in order cost one system call for many, and nothing is read twice.
 #[derive(Debug)]
 pub(crate) struct Window {
     file: Arc<dyn DiskFile>,
     at: u64,
-    bytes: Bytes,
+    buffer: Bytes,
+    held: usize,
 }
 
 impl Window {
     pub(crate) fn new(file: Arc<dyn DiskFile>) -> Self {
-        Self { file, at: 0, bytes: Bytes::new() }
+        Self { file, at: 0, buffer: Bytes::new(), held: 0 }
+    }
+
+    /// Goes on with another file, in the same buffer.
+    pub(crate) fn turn_to(&mut self, file: Arc<dyn DiskFile>) {
+        (self.file, self.at, self.held) = (file, 0, 0);
     }
 
     /// The bytes from `offset`, as far as the file reaches, at most `len`.
     pub(crate) fn read(&mut self, offset: u64, len: usize) -> io::Result<Bytes> {
-        let held = offset.checked_sub(self.at).and_then(|skip| usize::try_from(skip).ok());
-        if let Some(skip) =
-            held.filter(|skip| skip.checked_add(len).is_some_and(|end| end <= self.bytes.len()))
+        let skip = offset.checked_sub(self.at).and_then(|skip| usize::try_from(skip).ok());
+        let skip = skip.filter(|skip| *skip <= self.held);
+        if let Some(skip) = skip
+            && skip.checked_add(len).is_some_and(|end| end <= self.held)
         {
-            return Ok(self.bytes.slice(skip..skip + len));
+            return Ok(self.buffer.slice(skip..skip + len));
         }
-        // A window of what is left of the file: short files cost no more than their length.
-        let left = usize::try_from(self.file.len()?.saturating_sub(offset)).unwrap_or(usize::MAX);
-        let mut buffer = vec![0; left.min(len.max(WINDOW_BYTES))];
-        let read = self.file.read_at(&mut buffer, offset)?;
-        buffer.truncate(read);
-        self.at = offset;
-        self.bytes = buffer.into();
-        Ok(self.bytes.slice(..len.min(read)))
+        let (from, kept) = skip.map_or((0, 0), |skip| (skip, self.held - skip));
+        let mut buffer = self.room(len.max(WINDOW_BYTES), from..from + kept);
+        let want = if len > WINDOW_BYTES { len } else { buffer.len() };
+        let read = self.file.read_at(&mut buffer[kept..want], offset + kept as u64)?;
+        self.buffer = buffer.freeze();
+        (self.at, self.held) = (offset, kept + read);
+        Ok(self.buffer.slice(..len.min(self.held)))
     }
+
+    /// A buffer of at least `len` that begins with what is `kept` of the old one: the old one itself if nobody else has it.
+    fn room(&mut self, len: usize, kept: Range<usize>) -> BytesMut {
+        let old = std::mem::take(&mut self.buffer);
+        self.held = 0;
+        match old.try_into_mut() {
+            Ok(mut buffer) if buffer.len() >= len => {
+                buffer.copy_within(kept, 0);
+                buffer
+            }
+            Ok(buffer) => grown(&buffer[kept], len),
+            Err(shared) => grown(&shared[kept], len),
+        }
+    }
+}
+
+fn grown(kept: &[u8], len: usize) -> BytesMut {
+    let mut buffer = BytesMut::zeroed(len.max(kept.len()));
+    buffer[..kept.len()].copy_from_slice(kept);
+    buffer
 }
 
 /// What the next frame of a segment must say.
@@ -145,7 +174,7 @@ pub(crate) fn search(
 ) -> io::Result<Beyond> {
     let mut beyond = Beyond { written_to: from, ..Beyond::default() };
     let room = usize::try_from(capacity.saturating_sub(from)).unwrap_or(usize::MAX);
-    let mut buffer = vec![0; room.min(WINDOW_BYTES + HEAD_BYTES)];
+    let mut buffer = vec![0; room.min(SEARCH_BYTES + HEAD_BYTES)];
     let mut at = from;
     while at < capacity {
         let want = buffer.len().min(usize::try_from(capacity - at).unwrap_or(usize::MAX));
@@ -154,14 +183,28 @@ pub(crate) fn search(
             break;
         }
         let window = &buffer[..read];
-        if let Some(last) = window.iter().rposition(|b| *b != 0) {
+        if let Some(last) = last_written(window) {
             beyond.written_to = beyond.written_to.max(at + last as u64 + 1);
             let skip = if at == from { 8 } else { 0 }; // what stands at `from` is not later than itself
-            look(&window[skip.min(read)..], WINDOW_BYTES - skip, salt, lsn, &mut beyond);
+            look(&window[skip.min(read)..], SEARCH_BYTES - skip, salt, lsn, &mut beyond);
         }
-        at += WINDOW_BYTES as u64; // windows overlap by a head; a multiple of 8 keeps the boundary
+        at += SEARCH_BYTES as u64; // windows overlap by a head; a multiple of 8 keeps the boundary
     }
     Ok(beyond)
+}
+
+/// Where the last byte is that is not zero.
+fn last_written(window: &[u8]) -> Option<usize> {
+    const ZEROS: [u8; 4096] = [0; 4096];
+    let whole = window.len() - window.len() % ZEROS.len();
+    let in_block = |from: usize, block: &[u8]| block.iter().rposition(|b| *b != 0).map(|at| from + at);
+    let tail = in_block(whole, &window[whole..]);
+    tail.or_else(|| {
+        let blocks = window[..whole].chunks_exact(ZEROS.len()).enumerate().rev();
+        blocks
+            .filter(|(_, block)| *block != ZEROS)
+            .find_map(|(number, block)| in_block(number * ZEROS.len(), block))
+    })
 }
 
 fn look(window: &[u8], starts: usize, salt: u32, lsn: Lsn, beyond: &mut Beyond) {

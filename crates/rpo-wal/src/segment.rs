@@ -187,6 +187,8 @@ pub enum FileName {
     },
     /// A spare, perhaps bound since.
     Spare(u64),
+    /// A released segment that is to be used again: what it holds counts for nothing.
+    Used(u64),
     /// A segment that was replaced as a whole.
     Cut {
         /// LSN of its first record.
@@ -220,6 +222,8 @@ impl FileName {
             Self::Segment { base_lsn, epoch }
         } else if let Some(number) = name.strip_prefix("spare-").and_then(spare) {
             Self::Spare(number)
+        } else if let Some(number) = name.strip_prefix("used-").and_then(spare) {
+            Self::Used(number)
         } else if let Some((stem, ordinal)) = name.strip_suffix(".cut").and_then(|stem| stem.rsplit_once('-'))
         {
             match (segment(stem), hex(ordinal, 16)) {
@@ -236,6 +240,10 @@ pub(crate) const LOCK_NAME: &str = "lock";
 
 pub(crate) fn spare_name(number: u64) -> String {
     format!("spare-{number:016x}.tmp")
+}
+
+pub(crate) fn used_name(number: u64) -> String {
+    format!("used-{number:016x}.tmp")
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use crate::cohort::Cohort;
 use crate::config::WalConfig;
 use crate::error::IoCause;
 use crate::gather::Gathering;
+use crate::prepare::Used;
 use crate::segment::FRAMES_OFFSET;
 use crate::sleepers::{Released, Sleepers};
 use crate::survey::Spare;
@@ -148,6 +149,8 @@ pub(crate) struct State {
     room: u64,
     pub(crate) spares: VecDeque<Spare>,
     promised: usize,
+    /// Released segments that wait to be made spares.
+    pub(crate) used: VecDeque<Used>,
     pub(crate) trouble: Option<Trouble>,
     pub(crate) written: Position,
     pub(crate) durable: Position,
@@ -192,6 +195,7 @@ impl State {
             room: 0,
             spares: VecDeque::new(),
             promised: 0,
+            used: VecDeque::new(),
             trouble: None,
             written: end,
             durable: end,

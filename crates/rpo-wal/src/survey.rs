@@ -35,6 +35,8 @@ pub(crate) struct Spare {
 #[derive(Debug)]
 pub(crate) struct Survey {
     pub(crate) control: Option<Control>,
+    /// The log was closed, and nothing was written since.
+    pub(crate) closed: bool,
     pub(crate) segments: Vec<FoundSegment>, // by ordinal
     pub(crate) spares: Vec<Spare>,
     pub(crate) junk: Vec<PathBuf>,
@@ -61,6 +63,7 @@ pub(crate) fn format_error(path: &Path) -> impl Fn(FormatError) -> WalError {
 pub(crate) fn survey(disk: &dyn Disk, dir: &Path) -> Result<Survey, WalError> {
     let mut survey = Survey {
         control: None,
+        closed: false,
         segments: Vec::new(),
         spares: Vec::new(),
         junk: Vec::new(),
@@ -69,6 +72,9 @@ pub(crate) fn survey(disk: &dyn Disk, dir: &Path) -> Result<Survey, WalError> {
         stray_durable: Lsn::ZERO,
     };
     let control = control::read(disk, dir)?;
+    // With one slot damaged, the other one may be older than what was written since.
+    survey.closed = matches!(&control, ControlFound::Valid(found, false) if found.closed);
+    let closed = survey.closed;
     for entry in disk.list(dir).map_err(|e| WalError::io("list", dir, e))? {
         let path = dir.join(&entry.name);
         match FileName::parse(OsStr::to_str(&entry.name).unwrap_or_default()) {
@@ -80,7 +86,8 @@ pub(crate) fn survey(disk: &dyn Disk, dir: &Path) -> Result<Survey, WalError> {
                 }
                 survey.segments.push(found);
             }
-            FileName::Spare(_) => look_at_spare(disk, path, &mut survey)?,
+            FileName::Spare(_) => look_at_spare(disk, path, closed, &mut survey)?,
+            FileName::Used(_) => survey.junk.push(path),
             FileName::Cut { base_lsn } => survey.cuts.push((base_lsn, path)),
             FileName::Control | FileName::Lock | FileName::Other => {}
         }
@@ -131,7 +138,7 @@ pub(crate) fn complete_segment(
     Ok(FoundSegment { path, file, prepared, bound })
 }
 
-fn look_at_spare(disk: &dyn Disk, path: PathBuf, survey: &mut Survey) -> Result<(), WalError> {
+fn look_at_spare(disk: &dyn Disk, path: PathBuf, closed: bool, survey: &mut Survey) -> Result<(), WalError> {
     let file = disk.open(&path, Access::ReadWrite).map_err(|e| WalError::io("open", &*path, e))?;
     let prepared = Prepared::decode(&block(&*file, &path, 0)?);
     let bound = Bound::decode(&block(&*file, &path, BLOCK_BYTES as u64)?);
@@ -153,6 +160,10 @@ fn look_at_spare(disk: &dyn Disk, path: PathBuf, survey: &mut Survey) -> Result<
     };
     let io = |e: io::Error| WalError::io("read", &*path, e);
     let len = file.len().map_err(io)?;
+    if closed && len == prepared.capacity {
+        survey.spares.push(Spare { path, file, prepared }); // nothing was written when the log was closed, nor since
+        return Ok(());
+    }
     let salt = prepared.salt as u32; // the low half, by the format
     let from = FRAMES_OFFSET - 8; // so that a frame where frames begin counts
     let beyond = scan::search(&*file, from, prepared.capacity, salt, Lsn::ZERO).map_err(io)?;

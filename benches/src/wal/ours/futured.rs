@@ -10,7 +10,7 @@ use rpo_core::frame::CommitDraft;
 use rpo_core::objective::AckLevel;
 use rpo_wal::{Log, WalConfig};
 
-use super::open;
+use super::{checkpointed, open};
 use crate::wal::case::{Measured, Order};
 use crate::wal::closed::{Gate, payload, told};
 use crate::wal::histogram::Histogram;
@@ -18,17 +18,19 @@ use crate::wal::histogram::Histogram;
 pub(super) fn carry_out(order: &Order) -> anyhow::Result<Measured> {
     let log = open(order, WalConfig::zero_loss())?;
     let gate = Gate::default();
-    let (window, seen) = thread::scope(|scope| {
-        let appenders = scope.spawn(|| {
-            let result = all(&log, order, &gate);
-            if result.is_err() {
-                gate.end();
-            }
-            result
-        });
-        let window = gate.run(&order.scale);
-        let seen = appenders.join().map_err(|_| anyhow::anyhow!("the appenders panicked"))??;
-        anyhow::Ok((window?, seen))
+    let (window, seen) = checkpointed(&log, || {
+        thread::scope(|scope| {
+            let appenders = scope.spawn(|| {
+                let result = all(&log, order, &gate);
+                if result.is_err() {
+                    gate.end();
+                }
+                result
+            });
+            let window = gate.run(&order.scale);
+            let seen = appenders.join().map_err(|_| anyhow::anyhow!("the appenders panicked"))??;
+            anyhow::Ok((window?, seen))
+        })
     })?;
     let measured = told(&seen, 1, &window.0, &window.1);
     log.close()?;

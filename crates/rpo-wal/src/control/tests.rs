@@ -7,6 +7,7 @@ fn control() -> Control {
         start: Position { epoch: Epoch::FIRST, lsn: Lsn::new(100), sequence: Some(Sequence::new(3)) },
         parent: None,
         durable: Lsn::new(900),
+        closed: false,
     }
 }
 
@@ -16,7 +17,7 @@ fn layout_is_the_one_in_the_spec() {
     let fields = [
         ("magic", MAGIC),
         ("version", VERSION),
-        ("reserved", RESERVED),
+        ("flags", FLAGS),
         ("crc", CRC),
         ("counter", COUNTER),
         ("log_id", LOG_ID),
@@ -41,6 +42,22 @@ fn golden_bytes_of_version_0_are_still_read_and_written() {
     let hex: String = block[..DURABLE_LSN.end].iter().map(|b| format!("{b:02x}")).collect();
     assert_eq!(hex, GOLDEN);
     assert_eq!(Control::decode(&block), Ok(control()));
+}
+
+#[test]
+fn a_closed_log_is_one_bit_and_the_next_write_takes_it_back() {
+    let closed = Control { closed: true, ..control() };
+    let block = closed.encode();
+    assert_eq!(block[FLAGS], [1, 0]);
+    assert_eq!(Control::decode(&block), Ok(closed));
+
+    let scratch = tempfile::tempdir().unwrap();
+    let first = Control { counter: 1, ..control() };
+    let mut file = ControlFile::create(&rpo_os::OsDisk::new(), scratch.path(), first, || Ok(())).unwrap();
+    file.update(|c| c.closed = true).unwrap();
+    assert!(file.last().closed);
+    file.update(|_| ()).unwrap();
+    assert!(!file.last().closed);
 }
 
 const GOLDEN: &str = "\

@@ -219,7 +219,9 @@ fn a_future_needs_no_runtime() {
     let done = block_on(futures::future::join_all(all));
     assert_eq!(done.len(), 200);
     assert!(done.into_iter().all(|r| r.unwrap().end.lsn <= lsn(&log)));
-    assert_eq!(payloads(&log).unwrap(), expected(0..200));
+    let mut found = payloads(&log).unwrap();
+    found.sort(); // one that had to wait for a segment may be passed by the next
+    assert_eq!(found, expected(0..200));
     assert_eq!(block_on(log.durable_past(Lsn::ZERO)).unwrap(), log.durable());
 }
 
