@@ -4,12 +4,16 @@ mod archived;
 mod futured;
 
 use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use bytes::Bytes;
-use rpo_core::frame::CommitDraft;
+use rpo_core::frame::{CommitDraft, EntryRef};
 use rpo_core::objective::AckLevel;
-use rpo_core::{ByteSize, HumanDuration, LogEntry, Lsn};
+use rpo_core::{ByteSize, HumanDuration, Lsn};
 use rpo_wal::{Drive, Log, LogParts, OpenAs, WalConfig};
 
 use super::bursts::{Bursts, bursts};
@@ -17,6 +21,8 @@ use super::case::{Measured, Order, Work};
 use super::closed::{Append, Appender, closed_loop, payload};
 use super::replay::{DataSet, timed_replay};
 
+/// How often a program that checkpoints lets go of what is safe elsewhere.
+const CHECKPOINT_EVERY: Duration = Duration::from_millis(20);
 /// Buffered appends promise nothing about the disk; this is how long they may stay unsynced.
 const BUFFERED_SYNC: HumanDuration = HumanDuration::from_secs(60);
 
@@ -25,7 +31,7 @@ pub(super) fn carry_out(order: &Order) -> anyhow::Result<Measured> {
     match case.work {
         Work::Durable => {
             let log = open(order, WalConfig::zero_loss())?;
-            let measured = closed_loop(&Durable(&log), case, scale, case.writers, 1)?;
+            let measured = checkpointed(&log, || closed_loop(&Durable(&log), case, scale, case.writers, 1))?;
             log.close()?;
             Ok(measured)
         }
@@ -42,14 +48,40 @@ pub(super) fn carry_out(order: &Order) -> anyhow::Result<Measured> {
     }
 }
 
+/// What a program does that has the state safe elsewhere: old segments are let go, and used again.
+fn checkpointed<T>(log: &Log, run: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let releasing = scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                log.release(log.durable().lsn)?;
+                thread::park_timeout(CHECKPOINT_EVERY);
+            }
+            anyhow::Ok(())
+        });
+        let result = run();
+        over.store(true, Ordering::Relaxed);
+        releasing.thread().unpark();
+        releasing.join().map_err(|_| anyhow::anyhow!("releasing panicked"))??;
+        result
+    })
+}
+
 fn open(order: &Order, config: WalConfig) -> anyhow::Result<Log> {
     open_in(order, &order.scratch().join("log"), config)
 }
 
-fn open_in(order: &Order, dir: &std::path::Path, mut config: WalConfig) -> anyhow::Result<Log> {
+fn open_in(order: &Order, dir: &Path, config: WalConfig) -> anyhow::Result<Log> {
+    open_as(order, dir, config, Drive::Thread)
+}
+
+fn open_driven(order: &Order, config: WalConfig, drive: Drive) -> anyhow::Result<Log> {
+    open_as(order, &order.scratch().join("log"), config, drive)
+}
+
+fn open_as(order: &Order, dir: &Path, mut config: WalConfig, drive: Drive) -> anyhow::Result<Log> {
     config.segment_bytes = ByteSize::mib(order.scale.segment_mib.into());
-    let (log, _) = Log::open(dir, config, LogParts::os(), Drive::Thread, OpenAs::Continue)?;
-    Ok(log)
+    Ok(Log::open(dir, config, LogParts::os(), drive, OpenAs::Continue)?.0)
 }
 
 fn buffered() -> WalConfig {
@@ -88,7 +120,8 @@ impl Bursts for Buffered<'_> {
     }
 
     fn settle(&mut self) -> anyhow::Result<()> {
-        self.log.sync()?;
+        let synced = self.log.sync()?;
+        self.log.release(synced.lsn)?;
         Ok(())
     }
 }
@@ -110,13 +143,16 @@ fn prepare(order: &Order) -> anyhow::Result<Measured> {
 }
 
 fn replay(order: &Order) -> anyhow::Result<u64> {
-    let log = open_in(order, &order.replayed(), WalConfig::zero_loss())?;
+    let mut config = WalConfig::zero_loss();
+    config.segment_bytes = ByteSize::mib(order.scale.segment_mib.into());
     let mut bytes = 0;
-    for entry in log.replay(Lsn::ZERO) {
-        if let LogEntry::Commit(commit) = entry.context("replay")? {
-            bytes += commit.records.iter().map(|r| r.payload.len() as u64).sum::<u64>();
+    let mut count = |entry: EntryRef<'_>| {
+        if let EntryRef::Commit(commit) = entry {
+            bytes += commit.payloads().map(|payload| payload.len() as u64).sum::<u64>();
         }
-    }
+    };
+    let (dir, parts, drive) = (order.replayed(), LogParts::os(), Drive::Thread);
+    let (log, _) = Log::open_replaying(&dir, config, parts, drive, OpenAs::Continue, Lsn::ZERO, &mut count)?;
     std::mem::forget(log); // the process ends: shutting down is no part of reading
     if bytes == 0 { bail!("nothing to replay: prepare the data set first") } else { Ok(bytes) }
 }

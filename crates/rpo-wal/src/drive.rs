@@ -34,6 +34,9 @@ pub(crate) fn step(engine: &Engine) -> Step {
         Flushed::Poisoned => return Step::Poisoned,
         Flushed::Idle(_) => {}
     }
+    if engine.drive == Drive::Loop && matches!(locked(&engine.state).life, Life::Running) {
+        return Step::Idle; // a thread keeps house
+    }
     match engine.keep_once() {
         Kept::Did | Kept::Rest(_) => Step::Kept,
         Kept::Idle(_) => Step::Idle,
@@ -65,9 +68,11 @@ impl Owner {
     /// Takes charge of `engine`, and starts its threads if it is to have some.
     pub(crate) fn new(engine: &Arc<Engine>) -> Result<Self, WalError> {
         let owner = Self { engine: Arc::clone(engine), threads: Mutex::default() };
+        if engine.drive != Drive::Manual {
+            locked(&owner.threads).push(spawn(engine, "rpo-wal-keep", keeper)?);
+        }
         if engine.drive == Drive::Thread {
-            let threads = [spawn(engine, "rpo-wal-flush", flusher)?, spawn(engine, "rpo-wal-keep", keeper)?];
-            locked(&owner.threads).extend(threads);
+            locked(&owner.threads).push(spawn(engine, "rpo-wal-flush", flusher)?);
         }
         Ok(owner)
     }
@@ -116,7 +121,7 @@ impl Owner {
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        if self.engine.drive == Drive::Thread {
+        if self.engine.drive != Drive::Manual {
             let _ = self.shut_down(); // `close` is for those who want to know
         } else {
             let mut state = locked(&self.engine.state);

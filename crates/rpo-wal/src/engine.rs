@@ -48,8 +48,12 @@ pub enum Drive {
     /// The threads that append carry groups out; two threads of the log's own help: one flushes what nobody waits for on a
     /// thread, one prepares segments and keeps house.
     Thread,
-    /// The caller, by [`Log::step`](crate::Log::step): for a simulator, or a program with its own loop. Blocking calls
-    /// step by themselves until they are done.
+    /// A program with an event loop of its own flushes, by [`Log::step`](crate::Log::step), when its tasks have nothing else
+    /// to do (and within the sync delay, where there is one); a thread of the log's keeps house. Futures and callbacks are told
+    /// on the thread that steps, so that many appenders need no second thread and no switch between threads.
+    Loop,
+    /// The caller does everything, by [`Log::step`](crate::Log::step): for a simulator. Blocking calls step by themselves until
+    /// they are done.
     Manual,
 }
 
@@ -159,7 +163,7 @@ impl Engine {
         self.count(entry, admitted)
     }
 
-    /// Accepts an entry and waits for it, and carries its group out if nobody else does. For [`Drive::Thread`].
+    /// Accepts an entry and waits for it, and carries its group out if nobody else does. Not for [`Drive::Manual`].
     pub(crate) fn append(&self, entry: &impl Encoded, want: Want) -> Result<Appended, WalError> {
         let want = self.fit(entry, want)?;
         let mut state = locked(&self.state);
@@ -255,7 +259,7 @@ impl Engine {
 
     /// Whether writers that wait carry groups out themselves.
     fn leads_inline(&self) -> bool {
-        self.drive == Drive::Thread
+        self.drive != Drive::Manual
     }
 
     fn fit(&self, entry: &impl Encoded, want: Want) -> Result<Want, WalError> {

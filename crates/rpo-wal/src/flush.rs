@@ -130,7 +130,7 @@ impl Engine {
         if plan.gathered > 0 {
             self.done[(plan.group % 2) as usize].notify_all();
         }
-        if self.drive == Drive::Thread {
+        if self.drive != Drive::Manual {
             self.tell_next(next, gathering);
         }
         self.tell(released);

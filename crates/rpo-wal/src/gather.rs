@@ -64,6 +64,11 @@ impl Gathering {
         }
     }
 
+    /// Groups go as they are.
+    pub(crate) fn never_wait(&mut self) {
+        self.cohort = Cohort::new(Duration::ZERO);
+    }
+
     /// The group goes; returns its number and how many wait for it.
     pub(crate) fn begin(&mut self) -> (u64, u32) {
         let went = (self.group, self.gathered);

@@ -79,7 +79,7 @@ impl Engine {
         }
         drop(state);
         let now = self.parts.clock.monotonic();
-        if self.drive == Drive::Thread
+        if self.drive != Drive::Manual
             && let Some(left) = keeper.tried.map(|t| RETRY_AFTER.saturating_sub(now.since(t)))
             && !left.is_zero()
         {

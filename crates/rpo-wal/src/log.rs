@@ -200,7 +200,7 @@ impl Log {
         }
         let awaited = state.want_sync(target);
         match self.engine.drive {
-            Drive::Thread => self.engine.see_to(state, &awaited)?,
+            Drive::Thread | Drive::Loop => self.engine.see_to(state, &awaited)?,
             Drive::Manual => {
                 drop(state);
                 self.wait(|engine| engine.look(&awaited))?
@@ -349,7 +349,7 @@ impl Log {
     }
 
     fn append_entry(&self, entry: &impl Encoded, want: Want) -> Result<Appended, WalError> {
-        if self.engine.drive == Drive::Thread {
+        if self.engine.drive != Drive::Manual {
             return self.engine.append(entry, want);
         }
         let mut asked = false;

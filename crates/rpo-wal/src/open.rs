@@ -111,6 +111,9 @@ pub(crate) fn open(
         opening.repersist_header(&*live.view.file, &live.view.path())?;
     }
     let mut state = State::new(end, floor, &config, &*parts.clock);
+    if drive != Drive::Thread {
+        state.gathering.never_wait(); // whoever steps says when a group goes
+    }
     if let Some((epoch, _)) = begin {
         state.epoch = epoch;
     }

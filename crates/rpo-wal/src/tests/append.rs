@@ -1,4 +1,5 @@
 use bytes::Bytes;
+use futures::Future as _;
 use futures::executor::block_on;
 use rpo_core::ports::Disk;
 use rpo_core::time::ClockAnomaly;
@@ -223,6 +224,63 @@ fn a_future_needs_no_runtime() {
     found.sort(); // one that had to wait for a segment may be passed by the next
     assert_eq!(found, expected(0..200));
     assert_eq!(block_on(log.durable_past(Lsn::ZERO)).unwrap(), log.durable());
+}
+
+#[test]
+fn an_event_loop_flushes_its_own_appenders_and_blocking_ones_beside_it() {
+    let mut site = Site::new();
+    site.drive = Drive::Loop;
+    let log = site.open();
+    let mut futures: Vec<_> =
+        (0..4).map(|n| Box::pin(log.append_async(CommitDraft::one(payload(n)), AckLevel::Durable))).collect();
+    let waker = futures::task::noop_waker();
+    let mut cx = std::task::Context::from_waker(&waker);
+    let mut poll = |f: &mut std::pin::Pin<Box<crate::AppendFuture>>| f.as_mut().poll(&mut cx).is_ready();
+    assert!(!futures.iter_mut().any(&mut poll), "nothing is durable yet");
+    let syncs = log.stats().syncs;
+
+    assert_eq!(log.step(), Step::Flushed);
+
+    assert!(futures.iter_mut().all(&mut poll));
+    assert_eq!(log.stats().syncs, syncs + 1, "one group");
+    append_all(&log, 4..20); // over several segments: the keeper's thread prepares them
+    log.close().unwrap();
+    assert_eq!(payloads(&site.open()).unwrap(), expected(0..20));
+}
+
+#[test]
+fn a_callback_is_told_what_became_of_its_commit() {
+    let mut site = Site::new();
+    site.drive = Drive::Thread;
+    let log = site.open();
+    let (told, heard) = std::sync::mpsc::channel();
+    for n in 0..50 {
+        let told = told.clone();
+        let submit = || {
+            let told = told.clone();
+            let done = move |done: Result<Appended, WalError>| told.send(done.unwrap().end.lsn).unwrap();
+            log.append_then(CommitDraft::one(payload(n)), AckLevel::Durable, done)
+        };
+        while matches!(submit(), Err(error) if error.kind() == ErrorKind::Retry) {
+            std::thread::yield_now(); // the next segment is being prepared
+        }
+    }
+    drop(told);
+    let ends: Vec<_> = heard.iter().take(50).collect();
+    assert!(ends.windows(2).all(|pair| pair[0] < pair[1]), "in the order of the log: {ends:?}");
+    assert_eq!(*ends.last().unwrap(), lsn(&log));
+}
+
+#[test]
+fn callbacks_and_futures_of_a_poisoned_log_are_told_too() {
+    let site = Site::new();
+    let log = site.open();
+    append(&log, 0);
+    let (told, heard) = std::sync::mpsc::channel();
+    log.append_then(CommitDraft::one("x"), AckLevel::Durable, move |done| told.send(done).unwrap()).unwrap();
+    site.disk.fail(disk::Op::Sync, 0);
+    log.step();
+    assert_eq!(heard.try_recv().unwrap().unwrap_err().kind(), ErrorKind::Unknown);
 }
 
 #[test]
