@@ -24,8 +24,8 @@ pub(crate) const MATRIX: [Engine; 8] = [
 ];
 
 const FULL: Scale = Scale {
-    warm_ms: 150,
-    run_ms: 700,
+    warm_ms: 600,
+    run_ms: 1500,
     segment_mib: 64,
     prewritten_mib: 256,
     burst_mib: 64,

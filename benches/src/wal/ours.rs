@@ -42,7 +42,12 @@ pub(super) fn carry_out(order: &Order) -> anyhow::Result<Measured> {
             bursts(&mut ours, case, scale)
         }
         Work::Prepare => prepare(order),
-        Work::Replay => timed_replay(order, || replay(order)),
+        Work::Replay => {
+            let mut log = None;
+            let measured = timed_replay(order, || replay(order, &mut log))?;
+            log.map_or(Ok(()), Log::close)?; // not timed: shutting down is no part of reading
+            Ok(measured)
+        }
         Work::Paced { archive } => archived::paced(order, archive),
         Work::Saturated => archived::saturated(order),
     }
@@ -142,7 +147,7 @@ fn prepare(order: &Order) -> anyhow::Result<Measured> {
     Ok(Measured { records: set.records, ..Measured::default() })
 }
 
-fn replay(order: &Order) -> anyhow::Result<u64> {
+fn replay(order: &Order, open: &mut Option<Log>) -> anyhow::Result<u64> {
     let mut config = WalConfig::zero_loss();
     config.segment_bytes = ByteSize::mib(order.scale.segment_mib.into());
     let mut bytes = 0;
@@ -153,6 +158,6 @@ fn replay(order: &Order) -> anyhow::Result<u64> {
     };
     let (dir, parts, drive) = (order.replayed(), LogParts::os(), Drive::Thread);
     let (log, _) = Log::open_replaying(&dir, config, parts, drive, OpenAs::Continue, Lsn::ZERO, &mut count)?;
-    std::mem::forget(log); // the process ends: shutting down is no part of reading
+    *open = Some(log);
     if bytes == 0 { bail!("nothing to replay: prepare the data set first") } else { Ok(bytes) }
 }
