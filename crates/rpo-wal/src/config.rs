@@ -34,6 +34,8 @@ pub struct WalConfig {
     /// How long a group may wait for the writers that were just released, so that one sync carries them all: half a sync
     /// without anyone coming, two syncs in all, and never longer than this. Zero never waits; at most a second.
     pub cohort_wait_max: HumanDuration,
+    /// A write or sync that takes longer is told as a stall, from the clock and not from its end; zero never, at most an hour.
+    pub stall_after: HumanDuration,
     /// A wall clock that moves otherwise than the steady one by more than this is recorded as an anomaly; 1 ms to an hour.
     pub clock_skew_max: HumanDuration,
     /// After so long without commits, a heartbeat and the control file carry out what is durable, so that rot of the last
@@ -57,6 +59,7 @@ impl WalConfig {
             pending_bytes_max: ByteSize::mib(64),
             frame_bytes_max: ByteSize::mib(1),
             cohort_wait_max: HumanDuration::from_millis(2),
+            stall_after: HumanDuration::from_secs(1),
             clock_skew_max: HumanDuration::from_millis(500),
             heartbeat_after: HumanDuration::from_secs(1),
         }
@@ -87,6 +90,7 @@ impl WalConfig {
         time("sync-delay-max", self.sync_delay_max, HumanDuration::ZERO, HumanDuration::from_secs(60));
         time("cohort-wait-max", self.cohort_wait_max, HumanDuration::ZERO, HumanDuration::from_secs(1));
         time("clock-skew-max", self.clock_skew_max, HumanDuration::from_millis(1), hour);
+        time("stall-after", self.stall_after, HumanDuration::ZERO, hour);
         time("heartbeat-after", self.heartbeat_after, HumanDuration::ZERO, hour);
         problems.require((1..=16).contains(&self.spares), "spares", self.spares, "1 to 16");
         let aligned = self.segment_bytes.get().is_multiple_of(4096);

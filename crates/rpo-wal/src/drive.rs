@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::engine::{Drive, Engine};
 use crate::error::WalError;
+use crate::event::WalEvent;
 use crate::flush::Flushed;
 use crate::gather::{Armed, Patience, Watch};
 use crate::keep::Kept;
@@ -164,7 +165,14 @@ fn flusher(engine: &Engine) {
     let mut state = locked(&engine.state);
     loop {
         state.gathering.armed = Armed::Awake;
-        match state.watch(&engine.config, engine.parts.clock.monotonic(), &mut patience) {
+        let now = engine.parts.clock.monotonic();
+        if let Some(elapsed) = state.stalled(now, engine.config.stall_after.get()) {
+            drop(state);
+            engine.tell_event(&WalEvent::Stalled { elapsed });
+            state = locked(&engine.state);
+            continue;
+        }
+        match state.watch(&engine.config, now, &mut patience) {
             Watch::Stop => return,
             Watch::Flush => {
                 if let Some(plan) = state.plan(&engine.config, &*engine.parts.clock) {
@@ -173,9 +181,11 @@ fn flusher(engine: &Engine) {
                     state = locked(&engine.state);
                 }
             }
-            Watch::Sleep(None) => state = engine.work.wait(state).unwrap_or_else(PoisonError::into_inner),
-            Watch::Sleep(Some(left)) => {
-                let left = left.max(Duration::from_micros(20));
+            Watch::Sleep(left) => {
+                // A writer whose sync never comes back tells nobody: that is seen by looking now and then.
+                let look = engine.config.stall_after.get();
+                let look = if look.is_zero() { Duration::from_secs(60) } else { look };
+                let left = left.unwrap_or(look).min(look).max(Duration::from_micros(20));
                 let waited = engine.work.wait_timeout(state, left);
                 state = waited.unwrap_or_else(PoisonError::into_inner).0;
             }
@@ -186,7 +196,13 @@ fn flusher(engine: &Engine) {
 fn keeper(engine: &Engine) {
     loop {
         let kept = engine.keep_once();
-        let state = locked(&engine.state);
+        let now = engine.parts.clock.monotonic();
+        let mut state = locked(&engine.state);
+        if let Some(elapsed) = state.stalled(now, engine.config.stall_after.get()) {
+            drop(state);
+            engine.tell_event(&WalEvent::Stalled { elapsed });
+            continue;
+        }
         if !matches!(state.life, Life::Running) {
             return;
         }
@@ -202,6 +218,9 @@ fn keeper(engine: &Engine) {
         // Going idle is not announced: look again after the time a heartbeat would be due.
         let quiet = engine.config.heartbeat_after.get();
         let left = left.or((!quiet.is_zero()).then_some(quiet)).unwrap_or(Duration::from_secs(1));
+        // Nor is a stall: a sync that never comes back tells nobody.
+        let stall = engine.config.stall_after.get();
+        let left = if stall.is_zero() { left } else { left.min(stall) };
         drop(engine.upkeep.wait_timeout(state, left.max(Duration::from_millis(1))));
     }
 }

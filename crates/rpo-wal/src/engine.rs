@@ -13,6 +13,7 @@ use rpo_os::EventCount;
 use crate::catalog::Catalog;
 use crate::config::WalConfig;
 use crate::error::WalError;
+use crate::event::{EventListener, WalEvent};
 use crate::flush::Writer;
 use crate::gather::{Next, Patience};
 use crate::keep::Keeper;
@@ -88,6 +89,7 @@ pub(crate) struct Engine {
     pub(crate) keeper: Mutex<Keeper>,
     pub(crate) catalog: RwLock<Catalog>,
     pub(crate) listeners: RwLock<Vec<Listener>>,
+    pub(crate) event_listeners: RwLock<Vec<EventListener>>,
     pub(crate) lock: Mutex<Option<Box<dyn DiskLock>>>,
     pub(crate) counters: Counters,
     #[cfg(feature = "planted-bugs")]
@@ -381,10 +383,14 @@ impl Engine {
     pub(crate) fn poison(&self, cause: &str) {
         tracing::error!(dir = %self.dir.display(), cause, "log poisoned");
         let mut state = locked(&self.state);
+        let again = matches!(state.life, Life::Poisoned(_));
         let released = state.poison(cause);
         self.follow(&state);
         drop(state);
         self.announce_all(released);
+        if !again {
+            self.tell_event(&WalEvent::Poisoned { cause: cause.to_owned() });
+        }
         self.work.notify_all();
         self.upkeep.notify_all();
     }

@@ -12,6 +12,7 @@ use rpo_core::{DiskFile, Lsn, Monotonic, Position, Sequence, Timestamp};
 use crate::catalog::SegmentView;
 use crate::engine::{Drive, Engine};
 use crate::error::WalError;
+use crate::event::WalEvent;
 use crate::scan::Expect;
 use crate::segment::{Bound, FRAMES_OFFSET};
 use crate::sleepers::Released;
@@ -126,6 +127,8 @@ impl Engine {
         let released = state.release();
         let next = state.hand_over(&self.config);
         let gathering = state.gathering.group;
+        let began = state.flushing_since.take();
+        let stepped = std::mem::take(&mut state.stepped);
         drop(state);
         if plan.gathered > 0 {
             self.done[(plan.group % 2) as usize].notify_all();
@@ -135,6 +138,17 @@ impl Engine {
         }
         self.tell(released);
         self.announce();
+        let slow = began.zip(synced).map(|((since, _), synced)| synced.steady.since(since));
+        let after = self.config.stall_after.get();
+        if let Some(took) = slow.filter(|took| !after.is_zero() && *took > after) {
+            if began.is_some_and(|(_, told)| !told) {
+                self.tell_event(&WalEvent::Stalled { elapsed: took });
+            }
+            self.tell_event(&WalEvent::Resumed { took });
+        }
+        for anomaly in stepped {
+            self.tell_event(&WalEvent::ClockStepped(anomaly));
+        }
     }
 
     fn tell(&self, released: Released) {

@@ -10,6 +10,7 @@ use crate::catalog::SegmentView;
 use crate::control::ControlFile;
 use crate::engine::{Drive, Engine, LogParts};
 use crate::error::IoCause;
+use crate::event::WalEvent;
 use crate::prepare::Preparing;
 use crate::state::{Life, Trouble, Want};
 use crate::survey::Spare;
@@ -97,16 +98,19 @@ impl Engine {
                 Err(error)
             }
         });
+        let event;
         let mut state = locked(&self.state);
         let kept = match named {
             Ok(spare) => {
                 state.spares.push_back(spare);
-                state.trouble = None;
+                event = state.trouble.take().map(|_| WalEvent::SpareBack);
                 keeper.tried = None;
                 Kept::Did
             }
             Err(error) => {
                 tracing::warn!(dir = %self.dir.display(), %error, "no spare segment could be prepared");
+                let news = state.trouble.is_none();
+                event = news.then(|| WalEvent::NoSpare { cause: error.to_string() });
                 state.trouble = Some(trouble(error));
                 keeper.tried = Some(now);
                 Kept::Short(RETRY_AFTER)
@@ -114,6 +118,9 @@ impl Engine {
         };
         drop(state);
         self.announce();
+        if let Some(event) = event {
+            self.tell_event(&event);
+        }
         Some(kept)
     }
 
@@ -192,6 +199,7 @@ impl Engine {
             Err(error) => {
                 keeper.control_failed = true;
                 tracing::warn!(%error, "the control file witnesses no more");
+                self.tell_event(&WalEvent::WitnessLost { cause: error.to_string() });
             }
         }
     }

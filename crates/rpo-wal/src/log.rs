@@ -13,6 +13,7 @@ use crate::config::WalConfig;
 use crate::drive::{Owner, Step, step};
 use crate::engine::{Appended, Drive, Engine, LogParts};
 use crate::error::WalError;
+use crate::event::WalEvent;
 use crate::open::{self, OpenAs};
 use crate::read::{self, Follow, FrameRange, Replay};
 use crate::recover;
@@ -40,6 +41,10 @@ pub struct WalStats {
     pub syncs: u64,
     /// Bytes written, with heads and padding.
     pub bytes: u64,
+    /// Groups that waited for the writers released before, and got all of them.
+    pub cohorts_complete: u64,
+    /// Groups that waited for some in vain: the cost of waiting.
+    pub cohorts_expired: u64,
 }
 
 impl Log {
@@ -231,6 +236,18 @@ impl Log {
         self.engine.listeners.write().unwrap_or_else(PoisonError::into_inner).push(listener);
     }
 
+    /// Calls `listener` with what a person or a manager should know of at once, on the thread that found out: it must return
+    /// soon. A disk that hangs for ever may hold every thread of the log: whoever must know ask [`Log::flushing_for`].
+    pub fn on_event(&self, listener: Box<dyn Fn(&WalEvent) + Send + Sync>) {
+        self.engine.event_listeners.write().unwrap_or_else(PoisonError::into_inner).push(listener);
+    }
+
+    /// For how long the write or sync under way has lasted; none if there is none.
+    pub fn flushing_for(&self) -> Option<Duration> {
+        let (since, _) = locked(&self.engine.state).flushing_since?;
+        Some(self.engine.parts.clock.monotonic().since(since))
+    }
+
     /// Resolves with the durable position once it is past `lsn`.
     pub fn durable_past(&self, lsn: Lsn) -> DurablePast {
         DurablePast { engine: Arc::clone(&self.engine), past: lsn, waiter: None }
@@ -314,11 +331,14 @@ impl Log {
     pub fn stats(&self) -> WalStats {
         let counters = &self.engine.counters;
         let read = |n: &std::sync::atomic::AtomicU64| n.load(Ordering::Relaxed);
+        let cohorts = locked(&self.engine.state).gathering.cohort.counts;
         WalStats {
             commits: read(&counters.commits),
             writes: read(&counters.writes),
             syncs: read(&counters.syncs),
             bytes: read(&counters.bytes),
+            cohorts_complete: cohorts.complete,
+            cohorts_expired: cohorts.expired,
         }
     }
 

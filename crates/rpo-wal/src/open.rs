@@ -151,6 +151,7 @@ pub(crate) fn open(
         keeper: Mutex::new(Keeper { log, control, preparing: None, tried: None, control_failed: false }),
         catalog: RwLock::new(catalog),
         listeners: RwLock::default(),
+        event_listeners: RwLock::default(),
         lock: Mutex::new(Some(lock)),
         counters: Counters::default(),
         #[cfg(feature = "planted-bugs")]

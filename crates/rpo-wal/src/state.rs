@@ -164,6 +164,10 @@ pub(crate) struct State {
     /// The highest LSN that a synced frame or the control file says is durable.
     pub(crate) witnessed: Lsn,
     pub(crate) last_flush: Monotonic,
+    /// Since when somebody carries out a plan, and whether that was told as a stall.
+    pub(crate) flushing_since: Option<(Monotonic, bool)>,
+    /// Clock anomalies that nobody was told of yet.
+    pub(crate) stepped: Vec<ClockAnomaly>,
     pub(crate) last_sync: Option<Timestamp>,
     pub(crate) to_rename: VecDeque<Arc<SegmentView>>,
     /// Who gathers for the next group, and who sees to it that it goes.
@@ -206,6 +210,8 @@ impl State {
             last_commit_end: end.lsn,
             witnessed: end.lsn,
             last_flush: clock.monotonic(),
+            flushing_since: None,
+            stepped: Vec::new(),
             last_sync: None,
             to_rename: VecDeque::new(),
             gathering: Gathering::new(Cohort::new(config.cohort_wait_max.get())),
@@ -365,6 +371,7 @@ impl State {
         {
             self.next_lsn = next;
             self.anomaly = None;
+            self.stepped.push(anomaly);
         }
         self.room = self.room.saturating_sub(open.builder.frame_len() as u64);
         self.queue.push_back(ClosedFrame {
@@ -431,6 +438,7 @@ impl State {
         let acknowledge_written = std::mem::take(&mut self.write_wanted);
         let frames = std::mem::replace(&mut self.queue, std::mem::take(&mut self.emptied));
         let (group, gathered) = self.gathering.begin();
+        self.flushing_since = Some((clock.monotonic(), false));
         Some(Plan { frames, sync, acknowledge_written, group, gathered })
     }
 
@@ -461,6 +469,14 @@ impl State {
         self.last_sync = Some(wall);
     }
 
+    /// For how long a write or sync has been under way, if that is news.
+    pub(crate) fn stalled(&mut self, now: Monotonic, after: Duration) -> Option<Duration> {
+        let (since, told) = self.flushing_since.as_mut().filter(|(_, told)| !*told)?;
+        let elapsed = now.since(*since);
+        *told = !after.is_zero() && elapsed > after;
+        told.then_some(elapsed)
+    }
+
     /// Those who waited for what is written and durable now.
     pub(crate) fn release(&mut self) -> Released {
         let mut released = Released::default();
@@ -487,6 +503,7 @@ impl State {
         self.open = None;
         self.pending_bytes = 0;
         self.gathering.flushing = false;
+        self.flushing_since = None;
         self.release_all()
     }
 

@@ -25,8 +25,12 @@ pub(crate) enum Op {
     SyncDir,
 }
 
-#[derive(Debug, Default)]
+/// Called by every sync, before it does anything.
+pub(crate) type OnSync = Arc<dyn Fn() + Send + Sync>;
+
+#[derive(Default)]
 struct World {
+    on_sync: Option<OnSync>,
     names: BTreeMap<PathBuf, Shared>,
     durable_names: BTreeMap<PathBuf, Shared>,
     dirs: BTreeSet<PathBuf>,
@@ -34,6 +38,12 @@ struct World {
     limit: Option<usize>,
     fail: Option<(Op, u64)>, // the operation, and how many go well before it
     syncs: u64,
+}
+
+impl std::fmt::Debug for World {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("World").field("names", &self.names.keys()).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug)]
@@ -81,6 +91,11 @@ impl TestDisk {
 
     pub(crate) fn limit(&self, bytes: Option<usize>) {
         self.world().limit = bytes;
+    }
+
+    /// `call` is called by every sync of a file from now on.
+    pub(crate) fn on_sync(&self, call: Option<OnSync>) {
+        self.world().on_sync = call;
     }
 
     pub(crate) fn syncs(&self) -> u64 {
@@ -298,6 +313,10 @@ impl DiskFile for TestFile {
     }
 
     fn sync(&self) -> io::Result<()> {
+        let on_sync = self.world.lock().unwrap().on_sync.clone();
+        if let Some(call) = on_sync {
+            call(); // without the lock: it may take its time
+        }
         let mut world = self.world.lock().unwrap();
         world.passes(Op::Sync)?; // a failed sync forgets that the pages are dirty: the next one succeeds and does nothing
         world.syncs += 1;

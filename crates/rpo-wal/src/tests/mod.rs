@@ -2,6 +2,7 @@
 
 mod append;
 mod disk;
+mod events;
 mod flips;
 mod follow;
 mod poison;
