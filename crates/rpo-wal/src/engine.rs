@@ -78,6 +78,7 @@ pub(crate) struct Engine {
     pub(crate) listeners: RwLock<Vec<Listener>>,
     pub(crate) lock: Mutex<Option<Box<dyn DiskLock>>>,
     pub(crate) counters: Counters,
+    pub(crate) seals: Mutex<crate::seal::SealStats>,
     #[cfg(feature = "planted-bugs")]
     pub(crate) planted: crate::planted::Planted,
 }

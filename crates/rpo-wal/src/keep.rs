@@ -11,6 +11,7 @@ use crate::catalog::SegmentView;
 use crate::control::ControlFile;
 use crate::engine::{Drive, Engine, LogParts};
 use crate::error::IoCause;
+use crate::seal::Sealing;
 use crate::segment::{Prepared, spare_name};
 use crate::state::{Life, Trouble, Want};
 use crate::survey::Spare;
@@ -36,6 +37,7 @@ pub(crate) struct Keeper {
     pub(crate) control: ControlFile,
     pub(crate) tried: Option<Monotonic>,
     pub(crate) control_failed: bool,
+    pub(crate) sealing: Option<Sealing>,
 }
 
 impl Engine {
@@ -51,6 +53,9 @@ impl Engine {
             return Kept::Did;
         }
         if let Some(kept) = self.prepare_if_short(&mut keeper) {
+            return kept;
+        }
+        if let Some(kept) = self.seal_once(keeper.log, &mut keeper.sealing) {
             return kept;
         }
         self.witness_if_idle(&mut keeper)

@@ -49,6 +49,7 @@ mod judge;
 mod keep;
 mod log;
 mod open;
+mod pieces;
 #[cfg(feature = "planted-bugs")]
 pub mod planted;
 mod read;
@@ -57,6 +58,8 @@ mod release;
 mod repersist;
 mod report;
 mod scan;
+pub mod seal;
+mod seek;
 pub mod segment;
 mod state;
 mod survey;
@@ -73,6 +76,7 @@ pub use log::{Log, WalStats};
 pub use open::OpenAs;
 pub use read::{Follow, FrameRange, Replay};
 pub use report::{RecoveryReport, Tail};
+pub use seek::LogPoint;
 pub use ticket::{AppendFuture, DurablePast, Ticket};
 
 #[cfg(test)]

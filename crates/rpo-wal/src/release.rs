@@ -37,6 +37,7 @@ impl Engine {
         };
         for segment in &released {
             locked(&self.state).to_rename.retain(|s| !Arc::ptr_eq(s, segment));
+            self.drop_seal(segment);
             remove(&segment.path())?;
         }
         for entry in self.parts.disk.list(&self.dir).map_err(|e| WalError::io("list", &*self.dir, e))? {
