@@ -308,6 +308,13 @@ impl Log {
         locked(&self.engine.seals).clone()
     }
 
+    /// As if no segment had ever been sealed.
+    #[cfg(test)]
+    pub(crate) fn forget_seals(&self) {
+        let catalog = self.engine.catalog.read().unwrap_or_else(PoisonError::into_inner);
+        catalog.segments.iter().for_each(|segment| segment.seal(None));
+    }
+
     /// Removes segments that lie wholly before `before`; returns how many. Whether they are safe elsewhere is for the
     /// caller to know. The segment being written stays.
     ///

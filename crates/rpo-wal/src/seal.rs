@@ -185,8 +185,10 @@ fn get_u32(head: &[u8], at: Range<usize>) -> u32 {
     u32::from_le_bytes(get(head, at))
 }
 
-fn crc_around(bytes: &[u8]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(&bytes[..CRC.start]), &bytes[CRC.end..])
+/// CRC32C of all bytes of a seal but the checksum itself; of what there is of them, if they are too few.
+pub fn checksum(bytes: &[u8]) -> u32 {
+    let before = crc32c::crc32c(bytes.get(..CRC.start).unwrap_or(bytes));
+    crc32c::crc32c_append(before, bytes.get(CRC.end..).unwrap_or_default())
 }
 
 impl Seal {
@@ -229,7 +231,7 @@ impl Seal {
         put(FRAMES_CRC, &self.frames_crc.to_le_bytes());
         put(BODY_LEN, &u32::try_from(body.len()).unwrap_or(u32::MAX).to_le_bytes()); // limited above
         bytes.extend_from_slice(&body);
-        let crc = crc_around(&bytes);
+        let crc = checksum(&bytes);
         bytes[CRC].copy_from_slice(&crc.to_le_bytes());
         Ok(bytes)
     }
@@ -251,7 +253,7 @@ impl Seal {
         if bytes[MAGIC] != MAGIC_BYTES[..] {
             return Err(FormatError::Magic);
         }
-        let (expected, found) = (get_u32(bytes, CRC), crc_around(bytes));
+        let (expected, found) = (get_u32(bytes, CRC), checksum(bytes));
         if expected != found {
             return Err(FormatError::Crc { expected, found });
         }

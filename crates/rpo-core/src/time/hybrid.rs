@@ -6,17 +6,18 @@ use super::{ClockAnomaly, Monotonic, Timestamp};
 
 /// A step of the wall clock must last this part of its own size before it is believed.
 const BELIEF_PART: u32 = 32;
-/// Slowest clocks that are steered gain or lose at most this part of the time.
+/// A clock that is steered gains or loses at most this part of the time.
 const DRIFT_PART: u32 = 1000;
 
 /// Stamps commits: follows the wall clock, never steps back, and reports steps beyond the allowed skew.
 ///
 /// A wall clock that moves otherwise than the steady one, by more than the allowed skew, is not followed at once: stamps go
 /// on by the steady clock from the last good reading. The step is believed once the wall clock has kept to it for a
-/// thirty-second part of its size (15 minutes for 8 hours, 4 months for 10 years), or with a new `HybridClock` after a restart. So a clock that is wrong
-/// for a while leaves commit times as they should be; one that was set right is followed soon. Where the wall
-/// clock is behind what was given out, stamps go on at half speed until it has caught up, so they converge and stay in
-/// order. (Hybrid clocks: Kulkarni et al., *Logical Physical Clocks*, 2014.)
+/// thirty-second part of its size (15 minutes for 8 hours, 4 months for 10 years). So a clock that is wrong for a while
+/// leaves commit times as they should be; one that was set right is followed soon. After a restart there is no steady
+/// reading to compare with: the first wall clock is believed, but nothing is stamped before the floor. Where the wall clock
+/// is behind what was given out, stamps go on at half speed until it has caught up, so they converge and stay in order.
+/// (Hybrid clocks: Kulkarni et al., *Logical Physical Clocks*, 2014.)
 #[derive(Debug, Clone)]
 pub struct HybridClock {
     skew_max: Duration,
