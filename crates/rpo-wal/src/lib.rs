@@ -52,6 +52,7 @@ mod open;
 mod pieces;
 #[cfg(feature = "planted-bugs")]
 pub mod planted;
+mod positions;
 mod read;
 mod recover;
 mod release;

@@ -7,10 +7,7 @@ use std::time::Duration;
 
 use rpo_core::frame::{CommitDraft, EncodedEntry};
 use rpo_core::objective::AckLevel;
-use rpo_core::time::ClockAnomaly;
-use rpo_core::{
-    Bound, CheckpointId, Lsn, MarkerKind, Monotonic, PointName, Position, Sequence, Timestamp, TransactionId,
-};
+use rpo_core::{Lsn, MarkerKind, Monotonic, PointName, Position, Timestamp};
 
 use crate::config::WalConfig;
 use crate::drive::{Owner, Step, step};
@@ -19,8 +16,6 @@ use crate::error::WalError;
 use crate::open::{self, OpenAs};
 use crate::read::{self, Follow, FrameRange, Replay};
 use crate::report::RecoveryReport;
-use crate::seal::SealStats;
-use crate::seek::{self, LogPoint};
 use crate::state::{Life, Want};
 use crate::sync::locked;
 use crate::ticket::{AppendFuture, DurablePast, Ticket};
@@ -28,7 +23,7 @@ use crate::ticket::{AppendFuture, DurablePast, Ticket};
 /// An open log. Clones share it; it is closed by [`Log::close`], or when the last clone is dropped.
 #[derive(Debug, Clone)]
 pub struct Log {
-    engine: Arc<Engine>,
+    pub(crate) engine: Arc<Engine>,
     owner: Arc<Owner>,
 }
 
@@ -225,94 +220,6 @@ impl Log {
     /// As [`Log::read_frames`].
     pub fn follow(&self, from: Lsn) -> Result<Follow, WalError> {
         Follow::new(&self.engine, from)
-    }
-
-    /// The last durable position with commit time at most `time`; none if what is here is all later. Reads about 64 KiB, as
-    /// all seeks that are not said to read more.
-    ///
-    /// # Errors
-    /// As [`Log::read_frames`].
-    pub fn seek_time(&self, time: Timestamp) -> Result<Option<Position>, WalError> {
-        seek::time(&self.engine, time, Bound::Inclusive)
-    }
-
-    /// [`Log::seek_time`]; exclusive, the last durable position with commit time before `time`.
-    ///
-    /// # Errors
-    /// As [`Log::read_frames`].
-    pub fn seek_time_bound(&self, time: Timestamp, bound: Bound) -> Result<Option<Position>, WalError> {
-        seek::time(&self.engine, time, bound)
-    }
-
-    /// The position right after commit number `wanted`; none if it is not here. The number of commits before the log's
-    /// start gives the start.
-    ///
-    /// # Errors
-    /// As [`Log::read_frames`].
-    pub fn seek_sequence(&self, wanted: Sequence) -> Result<Option<Position>, WalError> {
-        seek::sequence(&self.engine, wanted)
-    }
-
-    /// The first boundary between entries at or after `wanted`, at most the durable end.
-    ///
-    /// # Errors
-    /// As [`Log::read_frames`].
-    pub fn seek_lsn(&self, wanted: Lsn) -> Result<Position, WalError> {
-        seek::lsn(&self.engine, wanted)
-    }
-
-    /// Where the first commit of transaction `id` ends; none if it is not here. Reads the newest segment and those that are
-    /// not sealed yet through, and of the others what may hold it.
-    ///
-    /// # Errors
-    /// As [`Log::read_frames`].
-    pub fn find_transaction(&self, id: TransactionId) -> Result<Option<Position>, WalError> {
-        seek::transaction(&self.engine, id)
-    }
-
-    /// Where the first restore point called `name` is; none if it is not here. Reads the newest segment and those that are
-    /// not sealed yet through.
-    ///
-    /// # Errors
-    /// As [`Log::read_frames`].
-    pub fn find_point(&self, name: &PointName) -> Result<Option<Position>, WalError> {
-        seek::point_called(&self.engine, name)
-    }
-
-    /// All restore points that are here, in order. Reads as [`Log::find_point`] does, and the frame of each.
-    ///
-    /// # Errors
-    /// As [`Log::read_frames`].
-    pub fn points(&self) -> Result<Vec<LogPoint<PointName>>, WalError> {
-        seek::points(&self.engine)
-    }
-
-    /// All checkpoints that were marked here, in order. Reads as [`Log::points`] does.
-    ///
-    /// # Errors
-    /// As [`Log::read_frames`].
-    pub fn checkpoints(&self) -> Result<Vec<LogPoint<CheckpointId>>, WalError> {
-        seek::checkpoints(&self.engine)
-    }
-
-    /// All steps of the wall clock that were recorded here, in order. Reads as [`Log::points`] does.
-    ///
-    /// # Errors
-    /// As [`Log::read_frames`].
-    pub fn clock_anomalies(&self) -> Result<Vec<LogPoint<ClockAnomaly>>, WalError> {
-        seek::anomalies(&self.engine)
-    }
-
-    /// What was done about seals since the log was opened, and the damage that the background found in finished segments.
-    pub fn seals(&self) -> SealStats {
-        locked(&self.engine.seals).clone()
-    }
-
-    /// As if no segment had ever been sealed.
-    #[cfg(test)]
-    pub(crate) fn forget_seals(&self) {
-        let catalog = self.engine.catalog.read().unwrap_or_else(PoisonError::into_inner);
-        catalog.segments.iter().for_each(|segment| segment.seal(None));
     }
 
     /// Removes segments that lie wholly before `before`; returns how many. Whether they are safe elsewhere is for the
