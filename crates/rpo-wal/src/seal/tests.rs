@@ -122,6 +122,33 @@ fn every_single_byte_flip_and_every_cut_is_refused() {
 }
 
 #[test]
+fn any_bytes_under_a_right_checksum_are_refused_or_read_back_as_they_are() {
+    let whole = seal().encode().unwrap();
+    let (mut state, mut read) = (1u64, 0);
+    let mut below = |n: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % n
+    };
+    for _ in 0..40_000 {
+        let mut bytes = whole.clone();
+        for _ in 0..1 + below(4) {
+            let at = 16 + below(bytes.len() - 16);
+            bytes[at] = [0, 1, 0xff, 0x7f, bytes[at] ^ (1 << below(8))][below(5)];
+        }
+        if below(10) == 0 {
+            bytes.truncate(HEAD_LEN + below(bytes.len() - HEAD_LEN));
+        }
+        let crc = checksum(&bytes);
+        bytes[CRC].copy_from_slice(&crc.to_le_bytes());
+        if let Ok(seal) = Seal::decode(&bytes) {
+            assert_eq!(Seal::decode(&seal.encode().unwrap()), Ok(seal));
+            read += 1;
+        }
+    }
+    assert!(read > 1000, "{read}: most of what is changed keeps the rules");
+}
+
+#[test]
 fn a_whole_seal_that_breaks_a_rule_is_refused() {
     let break_one: [fn(&mut Seal); 9] = [
         |s| s.marks.clear(),
