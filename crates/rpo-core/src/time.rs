@@ -1,11 +1,15 @@
 //! Times: what the wall clock says, what the steady clock says, durations and sizes as people write them, and the
 //! hybrid clock that commits are stamped with.
 
+mod hybrid;
+
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+pub use hybrid::HybridClock;
 
 /// A moment, in microseconds UTC since 1970. Shown and read as RFC 3339; a text without a zone is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -317,46 +321,6 @@ pub struct ClockAnomaly {
     pub found: Timestamp,
 }
 
-/// Stamps commits: follows the wall clock, never steps back, and reports steps beyond the allowed skew.
-///
-/// A forward step is believed only after it is recorded; a backward step leaves commit times running on the steady
-/// clock until the wall clock has caught up. (Hybrid clocks: Kulkarni et al., *Logical Physical Clocks*, 2014.)
-#[derive(Debug, Clone)]
-pub struct HybridClock {
-    skew_max: Duration,
-    last: Timestamp,
-    anchor: Option<(Timestamp, Monotonic)>,
-}
-
-impl HybridClock {
-    /// A clock whose next stamp is at least `floor` (the last commit time found in the log).
-    pub fn new(floor: Timestamp, skew_max: Duration) -> Self {
-        Self { skew_max, last: floor, anchor: None }
-    }
-
-    /// The commit time for now, and the anomaly if the wall clock stepped since the last call.
-    pub fn stamp(&mut self, wall: Timestamp, steady: Monotonic) -> (Timestamp, Option<ClockAnomaly>) {
-        let anomaly = self.anchor.and_then(|(wall_then, steady_then)| {
-            let expected = wall_then.saturating_add(steady.since(steady_then));
-            let off = wall.since(expected).max(expected.since(wall));
-            (off > self.skew_max).then_some(ClockAnomaly { expected, found: wall })
-        });
-        let held = match self.anchor {
-            // The wall clock is behind what was given out: go on with the steady one.
-            Some((_, steady_then)) if wall < self.last => self.last.saturating_add(steady.since(steady_then)),
-            _ => wall,
-        };
-        self.last = self.last.max(held);
-        self.anchor = Some((wall, steady));
-        (self.last, anomaly)
-    }
-
-    /// The last stamp given out.
-    pub fn last(&self) -> Timestamp {
-        self.last
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -391,20 +355,5 @@ mod tests {
             assert_eq!(serde_json::from_str::<ByteSize>(&text).unwrap().get(), size, "{text}");
         }
         assert!("99999999TiB".parse::<ByteSize>().is_err());
-    }
-
-    #[test]
-    fn commit_times_never_step_back_and_steps_are_reported() {
-        let at = |seconds: i64| Timestamp::from_micros(seconds * 1_000_000);
-        let steady = |seconds: u64| Monotonic::new(Duration::from_secs(seconds));
-        let mut clock = HybridClock::new(at(0), Duration::from_secs(1));
-        assert_eq!(clock.stamp(at(100), steady(0)), (at(100), None));
-
-        let (stamp, anomaly) = clock.stamp(at(40), steady(10)); // two steps: 10 s on, 70 s back
-
-        assert_eq!(stamp, at(110), "the steady clock carries on");
-        assert_eq!(anomaly, Some(ClockAnomaly { expected: at(110), found: at(40) }));
-        assert_eq!(clock.stamp(at(45), steady(15)), (at(115), None));
-        assert_eq!(clock.stamp(at(200), steady(170)), (at(200), None), "the wall clock has caught up");
     }
 }

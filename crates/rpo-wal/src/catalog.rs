@@ -4,14 +4,16 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rpo_core::{DiskFile, Lsn, Position, Timestamp};
+use rpo_core::{DiskFile, Lsn, Position, Sequence, Timestamp};
 
 use crate::scan::{self, Expect};
+use crate::seal::Seal;
+use crate::seal::build::deserves_mark;
 use crate::segment::Bound;
 use crate::sync::locked;
 
-const MARK_BYTES: u64 = 64 << 10;
-const MARK_TIME: Duration = Duration::from_secs(1);
+/// So long after the last mark another one is due, if there are some bytes between them.
+pub(crate) const MARK_TIME: Duration = Duration::from_secs(1);
 
 /// A frame whose place is remembered.
 #[derive(Debug, Clone, Copy)]
@@ -36,6 +38,21 @@ pub(crate) struct SegmentView {
 struct Inside {
     marks: Vec<Mark>,
     end: Option<Lsn>,
+    seal: Option<Arc<Seal>>,
+    /// It could not be read through.
+    unsealable: bool,
+}
+
+/// A frame to begin at, as far as is known: look before you trust it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Hint {
+    pub(crate) at: Expect,
+    /// Its commit time.
+    pub(crate) time: Timestamp,
+    /// Where in the file the next known frame is, or the end.
+    pub(crate) next: Option<u64>,
+    /// Whether a seal says so, and not what this process has read or written itself.
+    pub(crate) sealed: bool,
 }
 
 impl SegmentView {
@@ -54,8 +71,7 @@ impl SegmentView {
     /// Remembers the frame at `at` if the last one remembered is far enough.
     pub(crate) fn note(&self, at: Expect, time: Timestamp) {
         let marks = &mut locked(&self.inside).marks;
-        let far =
-            |last: &Mark| at.offset - last.at.offset >= MARK_BYTES || time.since(last.time) >= MARK_TIME;
+        let far = |last: &Mark| deserves_mark(at.offset - last.at.offset, time.since(last.time));
         if marks.last().is_none_or(far) {
             marks.push(Mark { at, time });
         }
@@ -77,14 +93,44 @@ impl SegmentView {
         found.checked_sub(1).map_or_else(|| self.first(), |index| marks[index].at)
     }
 
-    /// The last remembered place before `durable` whose commit time is at most `time`; none if even the first is later.
-    pub(crate) fn before_time(&self, time: Timestamp, durable: Lsn) -> Option<Expect> {
-        let marks = &locked(&self.inside).marks;
-        let found = marks.partition_point(|mark| mark.time <= time && mark.at.lsn < durable);
-        found.checked_sub(1).map(|index| marks[index].at)
+    /// The last known frame of which `reached` (LSN, commits before, time) holds; it must hold of a prefix of frames.
+    pub(crate) fn hint(&self, reached: impl Fn(Lsn, Sequence, Timestamp) -> bool) -> Option<Hint> {
+        let inside = locked(&self.inside);
+        if let Some(seal) = &inside.seal {
+            let places = &seal.marks;
+            let found =
+                places.partition_point(|mark| reached(mark.place.lsn, mark.place.seq, mark.place.time));
+            let place = places[found.checked_sub(1)?].place;
+            let next = places.get(found).map_or(seal.end_offset, |mark| mark.place.offset);
+            let at = place.expect(&self.bound);
+            return Some(Hint { at, time: place.time, next: Some(next), sealed: true });
+        }
+        let marks = &inside.marks;
+        let found = marks.partition_point(|mark| reached(mark.at.lsn, mark.at.seq, mark.time));
+        let mark = marks[found.checked_sub(1)?];
+        let next = marks.get(found).map(|mark| mark.at.offset);
+        Some(Hint { at: mark.at, time: mark.time, next, sealed: false })
     }
 
-    fn first(&self) -> Expect {
+    /// What is known of it as a whole, if it is sealed.
+    pub(crate) fn sealed(&self) -> Option<Arc<Seal>> {
+        locked(&self.inside).seal.clone()
+    }
+
+    pub(crate) fn seal(&self, seal: Option<Arc<Seal>>) {
+        locked(&self.inside).seal = seal;
+    }
+
+    pub(crate) fn wants_seal(&self) -> bool {
+        let inside = locked(&self.inside);
+        inside.seal.is_none() && !inside.unsealable && inside.end.is_some()
+    }
+
+    pub(crate) fn cannot_be_sealed(&self) {
+        locked(&self.inside).unsealable = true;
+    }
+
+    pub(crate) fn first(&self) -> Expect {
         scan::first(&self.bound, Timestamp::from_micros(i64::MIN))
     }
 }

@@ -92,6 +92,7 @@ pub(crate) struct Engine {
     pub(crate) event_listeners: RwLock<Vec<EventListener>>,
     pub(crate) lock: Mutex<Option<Box<dyn DiskLock>>>,
     pub(crate) counters: Counters,
+    pub(crate) seals: Mutex<crate::seal::SealStats>,
     #[cfg(feature = "planted-bugs")]
     pub(crate) planted: crate::planted::Planted,
 }

@@ -12,6 +12,7 @@ use crate::engine::{Drive, Engine, LogParts};
 use crate::error::IoCause;
 use crate::event::WalEvent;
 use crate::prepare::Preparing;
+use crate::seal::Sealing;
 use crate::state::{Life, Trouble, Want};
 use crate::survey::Spare;
 use crate::sync::locked;
@@ -38,6 +39,7 @@ pub(crate) struct Keeper {
     pub(crate) preparing: Option<Preparing>,
     pub(crate) tried: Option<Monotonic>,
     pub(crate) control_failed: bool,
+    pub(crate) sealing: Option<Sealing>,
 }
 
 impl Engine {
@@ -53,6 +55,9 @@ impl Engine {
             return Kept::Did;
         }
         if let Some(kept) = self.prepare_if_short(&mut keeper) {
+            return kept;
+        }
+        if let Some(kept) = self.seal_once(keeper.log, &mut keeper.sealing) {
             return kept;
         }
         self.witness_if_idle(&mut keeper)

@@ -52,8 +52,10 @@ mod judge;
 mod keep;
 mod log;
 mod open;
+mod pieces;
 #[cfg(feature = "planted-bugs")]
 pub mod planted;
+mod positions;
 mod prepare;
 mod read;
 mod recover;
@@ -61,6 +63,8 @@ mod release;
 mod repersist;
 mod report;
 mod scan;
+pub mod seal;
+mod seek;
 pub mod segment;
 mod sleepers;
 mod state;
@@ -79,6 +83,7 @@ pub use log::{Log, WalStats};
 pub use open::OpenAs;
 pub use read::{Follow, FrameRange, Replay};
 pub use report::{RecoveryReport, Tail};
+pub use seek::LogPoint;
 pub use ticket::{AppendFuture, DurablePast, Ticket};
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rpo_core::frame::{CommitDraft, Encoded, EncodedEntry, EncodedRecord, EntryRef};
 use rpo_core::objective::AckLevel;
-use rpo_core::{Lsn, MarkerKind, Monotonic, PointName, Position, Timestamp, TransactionId};
+use rpo_core::{Lsn, MarkerKind, Monotonic, PointName, Position, Timestamp};
 
 use crate::config::WalConfig;
 use crate::drive::{Owner, Step, step};
@@ -25,7 +25,7 @@ use crate::ticket::{AppendFuture, DurablePast, Ticket};
 /// An open log. Clones share it; it is closed by [`Log::close`], or when the last clone is dropped.
 #[derive(Debug, Clone)]
 pub struct Log {
-    engine: Arc<Engine>,
+    pub(crate) engine: Arc<Engine>,
     owner: Arc<Owner>,
 }
 
@@ -276,30 +276,6 @@ impl Log {
     /// As [`Log::read_frames`].
     pub fn follow(&self, from: Lsn) -> Result<Follow, WalError> {
         Follow::new(&self.engine, from)
-    }
-
-    /// The last durable position with commit time at most `time`; none if what is here is all later.
-    ///
-    /// # Errors
-    /// As [`Log::read_frames`].
-    pub fn seek_time(&self, time: Timestamp) -> Result<Option<Position>, WalError> {
-        read::seek_time(&self.engine, time)
-    }
-
-    /// Where the first commit of transaction `id` ends; none if it is not here. Reads the log through.
-    ///
-    /// # Errors
-    /// As [`Log::read_frames`].
-    pub fn find_transaction(&self, id: TransactionId) -> Result<Option<Position>, WalError> {
-        read::find_transaction(&self.engine, id)
-    }
-
-    /// Where the first restore point called `name` is; none if it is not here. Reads the log through.
-    ///
-    /// # Errors
-    /// As [`Log::read_frames`].
-    pub fn find_point(&self, name: &PointName) -> Result<Option<Position>, WalError> {
-        read::find_point(&self.engine, name)
     }
 
     /// Removes segments that lie wholly before `before`; returns how many. Whether they are safe elsewhere is for the

@@ -148,15 +148,24 @@ pub(crate) fn open(
         work: Condvar::new(),
         upkeep: Condvar::new(),
         writer: Mutex::new(writer),
-        keeper: Mutex::new(Keeper { log, control, preparing: None, tried: None, control_failed: false }),
+        keeper: Mutex::new(Keeper {
+            log,
+            control,
+            preparing: None,
+            tried: None,
+            control_failed: false,
+            sealing: None,
+        }),
         catalog: RwLock::new(catalog),
         listeners: RwLock::default(),
         event_listeners: RwLock::default(),
         lock: Mutex::new(Some(lock)),
         counters: Counters::default(),
+        seals: Mutex::default(),
         #[cfg(feature = "planted-bugs")]
         planted: crate::planted::planted(),
     });
+    engine.load_seals();
     finish(&engine, begin)?;
     Ok((engine, report))
 }

@@ -11,15 +11,21 @@ pub enum Bug {
     RetriedFsync = 2,
     /// Leaves out the syncs of the directory.
     NoDirSync = 4,
+    /// Uses what a seal says without looking at the frame it points to.
+    SealTrusted = 8,
+    /// Takes a seal for that of the segment beside it, whatever segment it was made of.
+    SealOfAnother = 16,
+    /// Seeks a time with `<` where `<=` was asked for.
+    TimeOffByOne = 32,
 }
 
 thread_local! {
-    static PLANTED: Cell<u8> = const { Cell::new(0) };
+    static PLANTED: Cell<u32> = const { Cell::new(0) };
 }
 
 /// Plants `bug` in every log that this thread opens from now on.
 pub fn set(bug: Bug) {
-    PLANTED.set(PLANTED.get() | bug as u8);
+    PLANTED.set(PLANTED.get() | bug as u32);
 }
 
 /// Logs that this thread opens from now on have no planted bugs.
@@ -34,10 +40,10 @@ pub(crate) fn planted() -> Planted {
 
 /// The faults of one log.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Planted(u8);
+pub(crate) struct Planted(u32);
 
 impl Planted {
     pub(crate) fn has(self, bug: Bug) -> bool {
-        self.0 & bug as u8 != 0
+        self.0 & bug as u32 != 0
     }
 }

@@ -1,4 +1,4 @@
-//! Reading a log: whole frames for those who copy it, entries for those who replay it, positions by time.
+//! Reading a log: whole frames for those who copy it, entries for those who replay it.
 //! Nobody sees more than the durable prefix.
 
 use std::iter::FusedIterator;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use rpo_core::frame::{Entries, Frame};
-use rpo_core::{LogEntry, Lsn, MarkerKind, PointName, Position, Timestamp, TransactionId};
+use rpo_core::{LogEntry, Lsn, Position, Timestamp};
 
 use crate::catalog::SegmentView;
 use crate::engine::Engine;
@@ -139,7 +139,7 @@ impl Cursor {
     }
 }
 
-fn what(next: &Next) -> String {
+pub(crate) fn what(next: &Next) -> String {
     match next {
         Next::Frame(_) => "a frame".to_owned(),
         Next::Unwritten => "nothing where a frame was".to_owned(),
@@ -184,25 +184,6 @@ pub(crate) fn read_frames(engine: &Arc<Engine>, from: Lsn, max_bytes: usize) -> 
     let mut range = range.unwrap_or_else(nothing);
     range.bytes = bytes.freeze();
     Ok(range)
-}
-
-/// The last position whose commit time is at most `time`, in the durable prefix; none if there is none here.
-pub(crate) fn seek_time(engine: &Arc<Engine>, time: Timestamp) -> Result<Option<Position>, WalError> {
-    let durable = locked(&engine.state).durable.lsn;
-    let catalog = engine.catalog.read().unwrap_or_else(PoisonError::into_inner);
-    let place = catalog.segments.iter().rev().find_map(|view| view.before_time(time, durable));
-    let start = catalog.start.lsn;
-    drop(catalog);
-    let Some(place) = place else { return Ok(None) };
-    let mut cursor = Cursor::at(engine, place.lsn.max(start))?;
-    let mut found = None;
-    while let Some(frame) = cursor.next_frame()? {
-        if frame.head().commit_time > time {
-            break;
-        }
-        found = Some(frame.head().end());
-    }
-    Ok(found)
 }
 
 /// The entries of a log in LSN order, to the end of the durable prefix as it is when that is reached.
@@ -307,28 +288,4 @@ impl Follow {
             }
         }
     }
-}
-
-/// The first durable entry at or past the start of the log that `wanted` picks.
-fn find(engine: &Arc<Engine>, wanted: impl Fn(&LogEntry) -> bool) -> Result<Option<Position>, WalError> {
-    let start = engine.catalog.read().unwrap_or_else(PoisonError::into_inner).start.lsn;
-    for entry in Replay::new(engine, start) {
-        let entry = entry?;
-        if wanted(&entry) {
-            return Ok(Some(entry.position()));
-        }
-    }
-    Ok(None)
-}
-
-pub(crate) fn find_transaction(
-    engine: &Arc<Engine>,
-    id: TransactionId,
-) -> Result<Option<Position>, WalError> {
-    find(engine, |entry| matches!(entry, LogEntry::Commit(commit) if commit.transaction == Some(id)))
-}
-
-pub(crate) fn find_point(engine: &Arc<Engine>, name: &PointName) -> Result<Option<Position>, WalError> {
-    let is_it = |kind: &MarkerKind| matches!(kind, MarkerKind::RestorePoint(found) if found == name);
-    find(engine, |entry| matches!(entry, LogEntry::Marker(marker) if is_it(&marker.kind)))
 }

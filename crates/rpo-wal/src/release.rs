@@ -42,6 +42,7 @@ impl Engine {
         let mut used = Vec::new();
         for segment in &released {
             locked(&self.state).to_rename.retain(|s| !Arc::ptr_eq(s, segment));
+            self.drop_seal(segment);
             match self.set_aside(segment, used.len()) {
                 Some(again) => used.push(again),
                 None => remove(&segment.path())?,

@@ -116,7 +116,7 @@ impl Expect {
     }
 
     /// What `head` says other than it must, if anything.
-    fn mismatch(&self, head: &FrameHead) -> Option<&'static str> {
+    pub(crate) fn mismatch(&self, head: &FrameHead) -> Option<&'static str> {
         let rules = [
             (head.salt == self.salt, "a valid frame of another segment"),
             (head.epoch == self.epoch, "a valid frame of another epoch"),

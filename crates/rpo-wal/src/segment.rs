@@ -194,6 +194,13 @@ pub enum FileName {
         /// LSN of its first record.
         base_lsn: Lsn,
     },
+    /// What is known of a finished segment.
+    Seal {
+        /// LSN of the segment's first record.
+        base_lsn: Lsn,
+        /// Its epoch.
+        epoch: u32,
+    },
     /// The control file.
     Control,
     /// The lock file.
@@ -220,6 +227,8 @@ impl FileName {
             Self::Lock
         } else if let Some((base_lsn, epoch)) = name.strip_suffix(".rwal").and_then(segment) {
             Self::Segment { base_lsn, epoch }
+        } else if let Some((base_lsn, epoch)) = name.strip_suffix(".seal").and_then(segment) {
+            Self::Seal { base_lsn, epoch }
         } else if let Some(number) = name.strip_prefix("spare-").and_then(spare) {
             Self::Spare(number)
         } else if let Some(number) = name.strip_prefix("used-").and_then(spare) {

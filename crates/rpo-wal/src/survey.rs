@@ -89,7 +89,7 @@ pub(crate) fn survey(disk: &dyn Disk, dir: &Path) -> Result<Survey, WalError> {
             FileName::Spare(_) => look_at_spare(disk, path, closed, &mut survey)?,
             FileName::Used(_) => survey.junk.push(path),
             FileName::Cut { base_lsn } => survey.cuts.push((base_lsn, path)),
-            FileName::Control | FileName::Lock | FileName::Other => {}
+            FileName::Seal { .. } | FileName::Control | FileName::Lock | FileName::Other => {}
         }
     }
     survey.segments.sort_by_key(|s| s.bound.ordinal);

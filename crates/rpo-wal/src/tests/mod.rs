@@ -1,12 +1,14 @@
 //! Stories about the log as a whole, on a disk in memory that tells *written* from *durable*.
 
 mod append;
+mod clock;
 mod disk;
 mod events;
 mod flips;
 mod follow;
 mod poison;
 mod rotation;
+mod seek;
 mod space;
 mod table;
 mod takeover;
