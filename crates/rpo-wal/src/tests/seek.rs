@@ -438,6 +438,61 @@ fn a_full_disk_costs_the_seal_and_nothing_else() {
     same(&log, &mut Rng::new(1), "with room again");
 }
 
+#[test]
+fn seeks_beside_a_writer_a_keeper_and_releases_are_right_or_say_released() {
+    let mut site = Site::new();
+    site.drive = Drive::Thread;
+    let log = site.open();
+    let told = Mutex::new(Vec::new());
+    let (mut found, mut gone) = (0, 0);
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            for n in 0..3000 {
+                let draft =
+                    CommitDraft { transaction: Some(TransactionId(n)), ..CommitDraft::one(payload(n)) };
+                let appended = log.append(draft, AckLevel::Durable).unwrap();
+                told.lock().unwrap().push(appended);
+            }
+        });
+        let mut rng = Rng::new(3);
+        while !writer.is_finished() {
+            let count = told.lock().unwrap().len() as u64;
+            if count == 0 {
+                continue;
+            }
+            let number = rng.below(count);
+            let one = told.lock().unwrap()[number as usize];
+            let start = log.start().lsn;
+            let answers = [
+                log.seek_sequence(one.end.sequence.unwrap()),
+                log.find_transaction(TransactionId(number)),
+                log.seek_lsn(one.lsn).map(Some),
+            ];
+            for (n, answer) in answers.into_iter().enumerate() {
+                let expected = if n == 2 { one.lsn } else { one.end.lsn };
+                match answer {
+                    Ok(Some(position)) => assert_eq!((position.lsn, n), (expected, n)),
+                    Ok(None) => assert!(n < 2 && one.end.lsn <= log.start().lsn),
+                    Err(error) => assert_eq!(error.kind(), ErrorKind::NotFound, "{error}"),
+                }
+            }
+            if one.lsn >= start {
+                found += 1
+            } else {
+                gone += 1
+            }
+            if rng.below(40) == 0 {
+                log.release(Lsn::new(one.lsn.get() / 2)).unwrap();
+            }
+        }
+        writer.join().unwrap();
+    });
+    assert!(found > 20, "{found} found, {gone} gone");
+    assert_eq!(log.seals().damaged, []);
+    assert!(log.seals().made > 3, "{:?}", log.seals());
+    log.close().unwrap();
+}
+
 /// Counts the bytes that are read.
 #[derive(Debug)]
 struct Counting {
