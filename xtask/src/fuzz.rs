@@ -17,13 +17,7 @@ pub(crate) fn run(sh: &Shell, only: Option<&str>, seconds: u32) -> anyhow::Resul
     cmd!(sh, "cargo fuzz build --sanitizer none").quiet().run()?;
     for target in targets.iter().filter(|t| only.is_none_or(|only| only == t.as_str())) {
         println!("   fuzz {target}, {seconds} s");
-        let limits = [
-            "-rss_limit_mb=256",
-            "-malloc_limit_mb=128",
-            "-timeout=10",
-            "-print_final_stats=0",
-            "-verbosity=0",
-        ];
+        let limits = ["-rss_limit_mb=256", "-malloc_limit_mb=128", "-timeout=10", "-print_final_stats=0"];
         let time = format!("-max_total_time={seconds}");
         let run = cmd!(sh, "cargo fuzz run --sanitizer none {target} -- {time} {limits...}");
         let output = run.quiet().ignore_status().output()?;
@@ -31,8 +25,34 @@ pub(crate) fn run(sh: &Shell, only: Option<&str>, seconds: u32) -> anyhow::Resul
             eprintln!("{}", String::from_utf8_lossy(&output.stderr));
             bail!("the decoder behind `{target}` failed; the input is in fuzz/artifacts/{target}");
         }
+        println!("   {}", growth(&String::from_utf8_lossy(&output.stderr)));
     }
     Ok(())
+}
+
+/// Says how far coverage has come, and when it grew last, from the fuzzer's lines such as `#4096 NEW cov: 120 ft: 300 …`.
+fn growth(said: &str) -> String {
+    let number = |word: Option<&str>| word.and_then(|w| w.trim_start_matches('#').parse::<u64>().ok());
+    let after = |line: &str, key: &str| {
+        let mut words = line.split_whitespace().skip_while(|word| *word != key);
+        words.next().and(number(words.next()))
+    };
+    let (mut runs, mut edges, mut grown_at, mut rss) = (0, 0, 0, 0);
+    for line in said.lines().filter(|line| line.starts_with('#')) {
+        runs = number(line.split_whitespace().next()).unwrap_or(runs).max(runs);
+        rss = after(line, "rss:").or_else(|| mebibytes(line)).unwrap_or(rss).max(rss);
+        if let Some(cov) = after(line, "cov:").filter(|cov| *cov > edges) {
+            (edges, grown_at) = (cov, runs);
+        }
+    }
+    let share = if runs > 0 { grown_at as f64 * 100.0 / runs as f64 } else { 0.0 };
+    format!("{runs} runs, {edges} edges, the last new one after {share:.0} % of the runs; at most {rss} MiB")
+}
+
+fn mebibytes(line: &str) -> Option<u64> {
+    let mut words = line.split_whitespace().skip_while(|word| *word != "rss:");
+    words.next()?;
+    words.next()?.trim_end_matches("Mb").parse().ok()
 }
 
 fn targets(sh: &Shell) -> anyhow::Result<Vec<String>> {
@@ -40,4 +60,21 @@ fn targets(sh: &Shell) -> anyhow::Result<Vec<String>> {
     let bins =
         manifest.get("bin").and_then(toml::Value::as_array).context("fuzz/Cargo.toml has no [[bin]]")?;
     Ok(bins.iter().filter_map(|bin| Some(bin.get("name")?.as_str()?.to_owned())).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::growth;
+
+    #[test]
+    fn growth_is_read_from_what_the_fuzzer_says() {
+        let said = "INFO: seed\n#2\tINITED cov: 10 ft: 11 corp: 1/1b exec/s: 0 rss: 30Mb\n\
+                    #50\tNEW    cov: 40 ft: 60 corp: 2/9b lim: 4 exec/s: 0 rss: 31Mb L: 1/2\n\
+                    #80\tREDUCE cov: 40 ft: 60 corp: 2/8b lim: 4 exec/s: 0 rss: 31Mb\n\
+                    #100\tDONE   cov: 40 ft: 60 corp: 2/8b lim: 4 exec/s: 50 rss: 33Mb\nDone 100 runs";
+        assert_eq!(
+            growth(said),
+            "100 runs, 40 edges, the last new one after 50 % of the runs; at most 33 MiB"
+        );
+    }
 }
