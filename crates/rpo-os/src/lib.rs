@@ -26,8 +26,10 @@ mod clock;
 mod disk;
 mod entropy;
 mod event;
+mod thread;
 
 pub use clock::OsClock;
 pub use disk::OsDisk;
 pub use entropy::OsEntropy;
 pub use event::EventCount;
+pub use thread::run_in_real_time;

@@ -34,6 +34,10 @@ pub struct WalConfig {
     /// How long a group may wait for the writers that were just released, so that one sync carries them all: half a sync
     /// without anyone coming, two syncs in all, and never longer than this. Zero never waits; at most a second.
     pub cohort_wait_max: HumanDuration,
+    /// Runs the flusher's thread in real time at this priority (1 to 99, `SCHED_RR`), and lets it alone carry groups out: for
+    /// a busy host, where a wake-up waits for a time slice. Zero, the default, does not. Needs the right to do so; without
+    /// it the log goes on at normal priority and says so.
+    pub realtime_priority: u8,
     /// A write or sync that takes longer is told as a stall, from the clock and not from its end; zero never, at most an hour.
     pub stall_after: HumanDuration,
     /// A wall clock that moves otherwise than the steady one by more than this is recorded as an anomaly; 1 ms to an hour.
@@ -59,6 +63,7 @@ impl WalConfig {
             pending_bytes_max: ByteSize::mib(64),
             frame_bytes_max: ByteSize::mib(1),
             cohort_wait_max: HumanDuration::from_millis(2),
+            realtime_priority: 0,
             stall_after: HumanDuration::from_secs(1),
             clock_skew_max: HumanDuration::from_millis(500),
             heartbeat_after: HumanDuration::from_secs(1),
@@ -92,6 +97,12 @@ impl WalConfig {
         time("clock-skew-max", self.clock_skew_max, HumanDuration::from_millis(1), hour);
         time("stall-after", self.stall_after, HumanDuration::ZERO, hour);
         time("heartbeat-after", self.heartbeat_after, HumanDuration::ZERO, hour);
+        problems.require(
+            self.realtime_priority <= 99,
+            "realtime-priority",
+            self.realtime_priority,
+            "0 to 99",
+        );
         problems.require((1..=16).contains(&self.spares), "spares", self.spares, "1 to 16");
         let aligned = self.segment_bytes.get().is_multiple_of(4096);
         problems.require(aligned, "segment-bytes", self.segment_bytes, "a multiple of 4KiB");

@@ -161,6 +161,12 @@ impl Drop for Guard<'_> {
 }
 
 fn flusher(engine: &Engine) {
+    let priority = engine.config.realtime_priority;
+    if priority > 0
+        && let Err(error) = rpo_os::run_in_real_time(priority)
+    {
+        tracing::warn!(dir = %engine.dir.display(), %error, "the flusher runs at normal priority");
+    }
     let mut patience = Patience::default();
     let mut state = locked(&engine.state);
     loop {

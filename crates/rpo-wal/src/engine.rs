@@ -261,8 +261,12 @@ impl Engine {
     }
 
     /// Whether writers that wait carry groups out themselves.
-    fn leads_inline(&self) -> bool {
-        self.drive != Drive::Manual
+    pub(crate) fn leads_inline(&self) -> bool {
+        match self.drive {
+            Drive::Thread => self.config.realtime_priority == 0, // else the flusher's thread is faster at it
+            Drive::Loop => true,
+            Drive::Manual => false,
+        }
     }
 
     fn fit(&self, entry: &impl Encoded, want: Want) -> Result<Want, WalError> {

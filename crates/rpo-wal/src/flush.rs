@@ -125,7 +125,7 @@ impl Engine {
         self.follow(&state);
         state.recycle(plan.frames, &mut buffers);
         let released = state.release();
-        let next = state.hand_over(&self.config);
+        let next = state.hand_over(&self.config, self.leads_inline());
         let gathering = state.gathering.group;
         let began = state.flushing_since.take();
         let stepped = std::mem::take(&mut state.stepped);

@@ -158,8 +158,8 @@ impl State {
         }
     }
 
-    /// The flush is over: who goes on.
-    pub(crate) fn hand_over(&mut self, config: &WalConfig) -> Next {
+    /// The flush is over: who goes on. `inline` if writers that wait carry groups out themselves.
+    pub(crate) fn hand_over(&mut self, config: &WalConfig, inline: bool) -> Next {
         self.gathering.flushing = false;
         if matches!(self.life, Life::Closing) {
             return self.gathering.arm(Armed::Awake);
@@ -167,7 +167,7 @@ impl State {
         if self.is_idle() && self.written.lsn <= self.durable.lsn {
             return Next::Nobody;
         }
-        if self.gathering.parked > 0 && self.is_gathered() {
+        if inline && self.gathering.parked > 0 && self.is_gathered() {
             return Next::Parked;
         }
         self.after_admit(config)

@@ -305,6 +305,23 @@ fn threads_share_groups_and_each_gets_its_own_place() {
 }
 
 #[test]
+fn with_a_flusher_in_real_time_it_alone_carries_groups_out() {
+    let mut config = small();
+    config.realtime_priority = 1; // where the system refuses that, at normal priority
+    let mut site = Site::with(config);
+    site.drive = Drive::Thread;
+    let log = site.open();
+    std::thread::scope(|scope| {
+        for writer in 0..4u64 {
+            let log = log.clone();
+            scope.spawn(move || append_all(&log, writer * 100..writer * 100 + 30));
+        }
+    });
+    log.close().unwrap();
+    assert_eq!(payloads(&site.open()).unwrap().len(), 120);
+}
+
+#[test]
 fn a_closed_log_takes_nothing_and_opens_without_copying() {
     let site = Site::new();
     let log = site.open();
