@@ -69,15 +69,20 @@
 //! # }
 //! ```
 
+mod adopt;
 mod archive;
 pub mod batch;
 mod bytes;
 mod copies;
 mod decide;
 mod error;
+pub mod expired;
 pub mod fence;
 mod frames;
+pub mod gap;
 mod heal;
+mod merge;
+pub mod merged;
 mod mirror;
 mod names;
 pub mod object;
@@ -93,8 +98,12 @@ pub use batch::{BatchCodec, BatchHead, Digest, ParentLink};
 pub use copies::{Copies, CopyDomain, CopySpec, CopyState, Health, LogCursor, ObjectCursor, Role, Seen};
 pub use error::ReplicationError;
 pub use fence::Fence;
+pub use gap::{GapCause, GapRecord, GapSpan};
+pub use merge::{MergeConfig, MergeStep, Merger};
 pub use mirror::{Mirror, MirrorConfig, MirrorStep};
-pub use names::{batch_key, epoch_prefix, healed_key, stream_prefix};
+pub use names::{
+    batch_key, epoch_prefix, expired_key, healed_key, healed_merged_key, merged_key, stream_prefix,
+};
 pub use object::{ArchiveObject, OpenBatch, open_object};
 pub use policy::{PolicyError, SyncPolicy};
 pub use shipper::{LogShipper, ShipConfig, ShipStep, ShipView, ShipperParts, Start};
@@ -109,4 +118,10 @@ pub use takeover::{Fork, Takeover, TakeoverOptions, take_over};
 pub enum PlantedBug {
     /// The shipper goes on past a fence as if its batch had been taken.
     FenceIgnored,
+    /// Parts are deleted before the merged object was seen to be in that copy.
+    PartsBeforeMerged,
+    /// A merged object leaves the last frame of its last part out.
+    MergeDropsLastFrame,
+    /// A reader goes on behind a gap as if nothing were missing.
+    GapPassedOver,
 }

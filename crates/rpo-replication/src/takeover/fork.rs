@@ -8,9 +8,8 @@ use super::{Fork, Round, beginning};
 use crate::ReplicationError;
 use crate::batch::{Digest, ParentLink};
 use crate::fence::Fence;
-use crate::names::healed_key;
 use crate::object::{ArchiveObject, OpenBatch, Place};
-use crate::store::fetch_from_any;
+use crate::store::open_from_any;
 
 impl Round<'_> {
     /// The newest epoch that is not fenced yet and lies above the newest one that holds data, or is that one.
@@ -83,9 +82,7 @@ impl Round<'_> {
                     Err(_) => continue,
                 },
             };
-            while copy.length(&healed_key(self.stream, epoch, last + 1)).await?.is_some() {
-                last += 1;
-            }
+            last = copy.healed_end(self.stream, epoch, last).await?;
             ends.insert(copy.name.clone(), last);
         }
         Ok(ends)
@@ -152,9 +149,9 @@ impl Round<'_> {
 
     async fn readable(&self, epoch: Epoch, number: u64) -> Result<OpenBatch, ReplicationError> {
         let place = Place { stream: self.stream, epoch, number };
-        match fetch_from_any(self.alive.iter(), place).await? {
-            Some((ArchiveObject::Batch(batch), _)) => Ok(*batch),
-            _ => Err(ReplicationError::Gap {
+        match open_from_any(&self.alive, place).await? {
+            Some(batch) => Ok(batch),
+            None => Err(ReplicationError::Gap {
                 stream: self.stream.clone(),
                 epoch,
                 number,

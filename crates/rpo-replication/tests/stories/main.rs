@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)] // helpers of tests, not only tests
 
 mod fencing;
+mod merging;
 mod mirroring;
 #[cfg(feature = "planted-bugs")]
 mod planted_bugs;
