@@ -91,6 +91,10 @@ impl Archive {
         &self.0.stream
     }
 
+    pub(crate) fn copies(&self) -> &[CopySpec] {
+        &self.0.copies
+    }
+
     fn place(&self, epoch: Epoch, number: u64) -> Place<'_> {
         Place { stream: &self.0.stream, epoch, number }
     }
@@ -206,7 +210,7 @@ impl Archive {
     }
 
     /// The head of a batch that must be there.
-    async fn known_head(&self, epoch: Epoch, number: u64) -> Result<BatchHead, ReplicationError> {
+    pub(crate) async fn known_head(&self, epoch: Epoch, number: u64) -> Result<BatchHead, ReplicationError> {
         self.head(epoch, number).await?.ok_or_else(|| self.gap(epoch, number))
     }
 

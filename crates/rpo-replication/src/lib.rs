@@ -87,6 +87,7 @@ mod mirror;
 mod names;
 pub mod object;
 mod policy;
+mod retention;
 mod shipper;
 mod source;
 mod spool;
@@ -106,6 +107,7 @@ pub use names::{
 };
 pub use object::{ArchiveObject, OpenBatch, open_object};
 pub use policy::{PolicyError, SyncPolicy};
+pub use retention::{EpochExpiry, ExpiryPlan, KeepFrom, Retention, RetentionStep};
 pub use shipper::{LogShipper, ShipConfig, ShipStep, ShipView, ShipperParts, Start};
 pub use source::{FrameSource, SourceFault};
 pub use spool::{Origin, Spool, Tip};

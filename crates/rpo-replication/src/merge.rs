@@ -17,6 +17,7 @@ use rpo_core::error::Problems;
 use rpo_core::{ByteSize, Clock, ConfigError, CopyName, Entropy, Epoch, HumanDuration, StreamId};
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::clean::Gone;
 use self::plan::{Candidate, plan_merge};
 use crate::ReplicationError;
 use crate::archive::read_head;

@@ -75,7 +75,7 @@ impl Archive {
     }
 
     /// The last object of a leg that begins at or before `lsn`.
-    pub(super) async fn number_at(&self, leg: &Leg, lsn: Lsn) -> Result<u64, ReplicationError> {
+    pub(crate) async fn number_at(&self, leg: &Leg, lsn: Lsn) -> Result<u64, ReplicationError> {
         let (mut low, mut high) = (leg.first, leg.last);
         while low < high {
             let middle = low + (high - low).div_ceil(2);
