@@ -106,7 +106,7 @@ pub struct Merger {
     entropy: Arc<dyn Entropy>,
     config: MergeConfig,
     /// Heads of batches at home that wait to be merged.
-    heads: BTreeMap<(Epoch, u64), Option<BatchHead>>,
+    heads: BTreeMap<(Epoch, u64), BatchHead>,
     /// Up to which merged object the parts are gone.
     cleaned: BTreeMap<(CopyName, Epoch), u64>,
     /// Merged objects that were read back whole.
@@ -220,11 +220,15 @@ impl Merger {
         let mut candidates = Vec::new();
         for number in first..=newest {
             let place = Place { stream: &self.stream, epoch, number };
-            if !self.heads.contains_key(&(epoch, number)) {
-                let head = read_head(home, place, &place.key()).await?;
+            let known = self.heads.get(&(epoch, number)).cloned();
+            let head = match known {
+                Some(head) => Some(head),
+                None => read_head(home, place, &place.key()).await?,
+            };
+            candidates.push(Candidate::of(number, head.as_ref()));
+            if let Some(head) = head {
                 self.heads.insert((epoch, number), head);
             }
-            candidates.push(Candidate::of(number, self.heads[&(epoch, number)].as_ref()));
         }
         Ok(candidates)
     }

@@ -23,6 +23,8 @@ pub(crate) enum Break {
     DieBefore(u64),
     /// The call with this number is carried out and never answers. Every later one does nothing.
     DieAfter(u64),
+    /// Works, and creates nothing.
+    NoCreate,
     /// Works, and refuses to delete anything.
     WriteOnce,
     /// Every create is carried out, and its answer is lost.
@@ -72,6 +74,7 @@ impl TestStore {
             (Break::DieAfter(at), call) if call == at => Fate::WorkThenHang,
             (Break::DieAfter(at), call) if call > at => Fate::Hang,
             (Break::LoseAnswers, _) if create => Fate::LoseAnswer,
+            (Break::NoCreate, _) if create => Fate::Fail,
             _ => Fate::Work,
         }
     }
