@@ -3,11 +3,13 @@
 //! - **Promises**: a batch is sealed once, spooled durably, and every copy gets the same bytes in order, whatever the others
 //!   do ([`LogShipper`]). After [`take_over`] the old writer can get nothing more protected, and whatever it was told to be
 //!   protected is in the history that goes on. [`Archive`] yields exactly what was shipped, every check done, or an error
-//!   that names the object; a gap is never passed over. A [`Mirror`] never claims a checkpoint before it has everything
+//!   that names the object; a gap is never passed over. A [`Merger`] and [`Retention`] delete nothing that is not in a merged
+//!   object of the same copy, or named in a note, before. A [`Mirror`] never claims a checkpoint before it has everything
 //!   that was billed before it. No number moves without proof from the copy itself.
 //! - **Knows nothing of** what is in an object or a commit, nor who decides: judging a loss window is `rpo-core`'s, choosing a
 //!   point and replaying it `rpo-recovery`'s, when to step is the manager's.
-//! - **Start at** [`Copies`], then [`LogShipper::step`]; [`mod@batch`] and [`mod@fence`] are the bytes.
+//! - **Start at** [`Copies`], then [`LogShipper::step`]; [`mod@batch`], [`mod@merged`], [`mod@gap`], [`mod@fence`] and
+//!   [`mod@expired`] are the bytes.
 //! - **Units**: sizes bytes, positions exclusive ends, ranges half-open, numbers of objects dense from 1. Everything is
 //!   driven by calls; no runtime is needed beyond what a store needs. **Features**: `planted-bugs`, for tests of the tests.
 //!

@@ -169,10 +169,11 @@ impl Merger {
         epoch: Epoch,
         done: &mut MergeStep,
     ) -> Result<(), ReplicationError> {
-        if copy.name != self.copies.home().name {
-            done.mirrored += self.bring(copy, epoch).await?;
-        }
-        self.clean(copy, epoch, done).await
+        let brought =
+            if copy.name == self.copies.home().name { Ok(0) } else { self.bring(copy, epoch).await };
+        self.clean(copy, epoch, done).await?; // what is there may make room even where nothing more can be put
+        done.mirrored += brought?;
+        Ok(())
     }
 
     /// Plans a run of one epoch at home, and puts it there as one object.
