@@ -178,13 +178,14 @@ impl Archive {
         legs.reverse();
         let mut gaps = Vec::new();
         for leg in &legs {
-            gaps.extend(self.gaps_of(leg).await);
+            gaps.extend(self.gaps(leg).await);
         }
         Ok(History { tip, legs, current, broken, gaps })
     }
 
-    /// The gaps of a leg, from the newest back: each object names the newest before it.
-    async fn gaps_of(&self, leg: &Leg) -> Vec<GapSpan> {
+    /// The gaps of a leg, oldest first. Found from its last object back: each names the newest gap before it. What cannot be
+    /// read is not told here, and met by whoever reads across it.
+    pub async fn gaps(&self, leg: &Leg) -> Vec<GapSpan> {
         let mut gaps = Vec::new();
         let mut next = self.known_head(leg.epoch, leg.last).await.map(|head| head.newest_gap());
         while let Ok(number) = next

@@ -1,5 +1,6 @@
 //! Batches that are parts of merged objects: found by name, opened once, read block by block.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use rpo_core::Epoch;
@@ -58,6 +59,40 @@ impl Archive {
             heads.entry((place.epoch, part.head.number)).or_insert_with(|| part.head.clone());
         }
         Ok(heads.get(&(place.epoch, place.number)).cloned())
+    }
+
+    /// The numbers of an epoch that merged objects take the place of, in order of the copies asked and their objects.
+    ///
+    /// # Errors
+    /// What a store said, or that a merged object cannot be read.
+    pub async fn merged_ranges(&self, epoch: Epoch) -> Result<Vec<RangeInclusive<u64>>, ReplicationError> {
+        let mut ranges = Vec::new();
+        for copy in &self.0.copies {
+            let line = copy.line(self.stream(), epoch).await?;
+            for number in line.first..=line.last {
+                if let Some(index) = copy.merged(self.stream(), epoch, number).await? {
+                    ranges.push(index.head.first..=index.head.last);
+                }
+            }
+        }
+        Ok(ranges)
+    }
+
+    /// The head of a batch that is part of a merged object; `None` if it is part of none.
+    ///
+    /// # Errors
+    /// As [`merged_ranges`](Self::merged_ranges).
+    pub async fn merged_head(
+        &self,
+        epoch: Epoch,
+        number: u64,
+    ) -> Result<Option<BatchHead>, ReplicationError> {
+        for copy in 0..self.0.copies.len() {
+            if let Some(head) = self.head_from(copy, self.place(epoch, number)).await? {
+                return Ok(Some(head));
+            }
+        }
+        Ok(None)
     }
 
     async fn open_merged(

@@ -133,7 +133,8 @@ impl Round<'_> {
         ends: &BTreeMap<CopyName, u64>,
         last: u64,
     ) -> Result<OpenBatch, ReplicationError> {
-        let lowest = ends.values().min().copied().unwrap_or(last).clamp(1, last);
+        let lowest = ends.values().min().copied().unwrap_or(last).max(self.expired(epoch).await);
+        let lowest = lowest.clamp(1, last);
         let newest = self.readable(epoch, last).await?;
         let mut named = newest.head.previous;
         for number in (lowest..last).rev() {
@@ -145,6 +146,18 @@ impl Round<'_> {
             named = batch.head.previous;
         }
         Ok(newest)
+    }
+
+    /// The first number that retention has left of an epoch, as any copy's note says: what a copy lacks before that, nobody
+    /// needs. 0 without any note.
+    async fn expired(&self, epoch: Epoch) -> u64 {
+        let mut first_kept = 0;
+        for copy in &self.alive {
+            if let Ok(Some(note)) = copy.newest_note(self.stream, epoch).await {
+                first_kept = first_kept.max(note.first_kept);
+            }
+        }
+        first_kept
     }
 
     async fn readable(&self, epoch: Epoch, number: u64) -> Result<OpenBatch, ReplicationError> {

@@ -186,3 +186,26 @@ async fn decisions_that_make_no_sense_are_refused() {
     }
     assert_eq!(keep_from(&site, 1, Lsn::ZERO).await.unwrap(), RetentionStep::default());
 }
+
+#[tokio::test]
+async fn a_copy_that_lags_behind_retention_does_not_stop_a_takeover() {
+    let site = Site::new(&["eu", "us", "ap"], "any 2 of (eu, us, ap)").await.small_batches();
+    site.log.commits(numbered(0..4));
+    let mut old = site.shipper();
+    old.step().await.unwrap();
+    site.stores[2].set(Break::Down);
+    site.log.commits(numbered(4..40));
+    old.step().await.unwrap();
+    let ends = ends(&site).await;
+    let done = keep_from(&site, 1, ends[30]).await.unwrap();
+    assert!(done.deleted >= 20 && done.waiting.len() == 1, "{done:?}");
+    site.stores[2].set(Break::Nothing);
+
+    let takeover = site.take_over(&TakeoverOptions::default()).await.unwrap();
+    let (log, mut shipper, _spool) = site.successor(takeover);
+    log.commit("after");
+    shipper.step().await.unwrap();
+
+    let kept = site.read(&[0, 1]).await.unwrap();
+    assert!(kept.len() < 14 && kept.last().is_some_and(|last| last == "after"), "{}", kept.len());
+}
