@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use rpo_core::{Epoch, StreamId};
 use rpo_replication::batch::BatchHead;
 use rpo_replication::object::{OBJECT_BYTES_MAX, Place, open_object};
-use rpo_replication::{ArchiveObject, Leg, ReplicationError, batch_key, epoch_prefix, healed_key};
+use rpo_replication::{Archive, ArchiveObject, Leg, ReplicationError, batch_key, epoch_prefix, healed_key};
 use rpo_repository::Repository;
 use rpo_storage::{Key, ListRequest};
 
@@ -18,7 +18,8 @@ pub(crate) async fn pieces(
     stream: &StreamId,
     leg: &Leg,
 ) -> Result<Vec<Leg>, RecoveryError> {
-    let looker = Looker { repository, stream, epoch: leg.epoch };
+    let archive = Archive::of(repository.clone(), stream.clone());
+    let looker = Looker { repository, stream, epoch: leg.epoch, archive };
     let mut missing = looker.missing(leg).await?;
     let mut pieces = Vec::new();
     let mut rest = leg.clone();
@@ -71,14 +72,17 @@ struct Looker<'a> {
     repository: &'a Repository,
     stream: &'a StreamId,
     epoch: Epoch,
+    archive: Archive,
 }
 
 impl Looker<'_> {
-    /// Numbers of the leg that no object has. The listing is a hint: what it lacks is asked for by name.
+    /// Numbers of the leg that no object has, or that record a gap. The listing is a hint: what it lacks is asked for by name.
     async fn missing(&self, leg: &Leg) -> Result<BTreeSet<u64>, RecoveryError> {
         let listed = self.listed(leg).await?;
-        let mut missing = BTreeSet::new();
-        for number in (leg.first..=leg.last).filter(|number| !listed.all.contains(number)) {
+        let mut missing: BTreeSet<u64> = self.archive.gaps(leg).await.iter().map(|gap| gap.number).collect();
+        let merged = self.archive.merged_ranges(self.epoch).await?;
+        let merged = |number: &u64| merged.iter().any(|range| range.contains(number));
+        for number in (leg.first..=leg.last).filter(|n| !listed.all.contains(n) && !merged(n)) {
             let mut there = false;
             for key in self.keys(number) {
                 there = there || self.repository.exists(&key).await.map_err(lost_answer)?;
@@ -106,12 +110,14 @@ impl Looker<'_> {
             let page = self.repository.storage().list(request).await.map_err(|e| lost_answer(e.into()))?;
             for key in page.objects.iter().map(|meta| &meta.key) {
                 let Some(number) = rpo_repository::layout::number_of(key) else { continue };
-                listed.all.insert(number);
                 if *key == batch_key(self.stream, self.epoch, number) {
                     listed.own_last = listed.own_last.max(Some(number));
-                } else {
+                } else if *key == healed_key(self.stream, self.epoch, number) {
                     listed.healed.insert(number);
+                } else {
+                    continue; // merged objects and notes have numbers of their own
                 }
+                listed.all.insert(number);
             }
             start_after = page.objects.last().map(|meta| meta.key.clone());
             if !page.more || start_after.is_none() {
@@ -127,12 +133,16 @@ impl Looker<'_> {
     /// The head of the first of these batches that can be read.
     async fn head_near(&self, numbers: impl Iterator<Item = u64>) -> Option<BatchHead> {
         for number in numbers {
+            if let Ok(Some(head)) = self.archive.merged_head(self.epoch, number).await {
+                return Some(head);
+            }
             let place = Place { stream: self.stream, epoch: self.epoch, number };
             for key in self.keys(number) {
                 let Ok(Some(bytes)) = self.repository.get_bytes(&key, OBJECT_BYTES_MAX).await else {
                     continue;
                 };
                 match open_object(self.repository.keys(), place, &bytes) {
+                    Ok(ArchiveObject::Batch(batch)) if batch.head.is_gap() => {}
                     Ok(ArchiveObject::Batch(batch)) => return Some(batch.head),
                     Ok(ArchiveObject::Fence(_)) => {}
                     Err(error) => tracing::warn!(%key, %error, "a batch beside a gap cannot be read"),

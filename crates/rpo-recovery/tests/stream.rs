@@ -9,7 +9,7 @@ use std::time::Duration;
 use rpo_core::target::{Bound, Target};
 use rpo_core::{Epoch, ErrorKind, Lsn, Position, Sequence, Timestamp};
 use rpo_recovery::{PlanOptions, RecoveryError};
-use rpo_replication::Fork;
+use rpo_replication::{Fork, MergeConfig, Merger};
 use support::{Site, judge, judge_random, refused, restore};
 
 fn seq(count: usize) -> Target {
@@ -356,5 +356,30 @@ async fn what_has_a_log_is_never_restored_without_a_part_of_it() {
             Err(error @ RecoveryError::Unsupported(_)) => assert_eq!(error.kind(), ErrorKind::Unsupported),
             other => panic!("{target}: {other:?}"),
         }
+    }
+}
+
+#[tokio::test]
+async fn a_merged_archive_restores_to_exactly_the_same_states() {
+    let (mut site, mut writer) = Site::new(11).await;
+    site.work(&mut writer, 40).await;
+    let before = site.batches(0, Epoch::FIRST).await;
+    let mut config = MergeConfig::default();
+    config.target_bytes = "64KiB".parse().unwrap();
+    config.parts_min = 2;
+    (config.patience, config.grace) = ("0s".parse().unwrap(), "0s".parse().unwrap());
+    let (clock, entropy) = (site.clock.clone(), site.entropy.clone());
+    let mut merger = Merger::new(site.copies(), site.stream.clone(), clock, entropy, config).unwrap();
+    let mut deleted = 0;
+    for _ in 0..10 {
+        deleted += merger.step().await.unwrap().deleted;
+    }
+    assert!(deleted >= before, "{deleted} parts of {before} batches in two copies went");
+
+    for copy in [0, 1] {
+        let recovery = site.recovery(copy).await;
+        judge_random(&recovery, &writer.oracle, &mut site.rng, 60).await.unwrap();
+        judge(&recovery, &writer.oracle, &Target::Latest, Bound::Inclusive, true).await.unwrap();
+        judge(&recovery, &writer.oracle, &seq(1), Bound::Inclusive, true).await.unwrap();
     }
 }

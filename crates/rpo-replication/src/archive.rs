@@ -2,6 +2,7 @@
 
 mod entries;
 mod history;
+mod parts;
 mod search;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,6 +32,10 @@ struct Inner {
     copies: Vec<CopySpec>,
     stream: StreamId,
     heads: Mutex<BTreeMap<(Epoch, u64), BatchHead>>,
+    /// Merged objects that were opened, by epoch and first part.
+    merged: Mutex<BTreeMap<(Epoch, u64), parts::Known>>,
+    #[cfg(feature = "planted-bugs")]
+    planted: Mutex<Option<crate::PlantedBug>>,
 }
 
 impl Archive {
@@ -42,7 +47,7 @@ impl Archive {
         if copies.is_empty() {
             return Err(ReplicationError::Invalid(format!("no copy to read {stream} from")));
         }
-        Ok(Self(Arc::new(Inner { copies, stream, heads: Mutex::default() })))
+        Ok(Self::over(copies, stream))
     }
 
     /// The archive of `stream` in one repository.
@@ -50,12 +55,44 @@ impl Archive {
         let url = repository.storage().identity().url;
         let name = CopyName::new("archive").expect("`archive` is a name");
         let copy = CopySpec { name, domain: CopyDomain::default(), url, role: Role::Home, repository };
-        Self(Arc::new(Inner { copies: vec![copy], stream, heads: Mutex::default() }))
+        Self::over(vec![copy], stream)
+    }
+
+    fn over(copies: Vec<CopySpec>, stream: StreamId) -> Self {
+        let (heads, merged) = (Mutex::default(), Mutex::default());
+        #[cfg(feature = "planted-bugs")]
+        let planted = Mutex::default();
+        Self(Arc::new(Inner {
+            copies,
+            stream,
+            heads,
+            merged,
+            #[cfg(feature = "planted-bugs")]
+            planted,
+        }))
+    }
+
+    /// Makes this archive break its promises, for tests of the tests.
+    #[cfg(feature = "planted-bugs")]
+    pub fn plant(&self, bug: crate::PlantedBug) {
+        *self.0.planted.lock().unwrap_or_else(PoisonError::into_inner) = Some(bug);
+    }
+
+    fn passes_over_gaps(&self) -> bool {
+        #[cfg(feature = "planted-bugs")]
+        return *self.0.planted.lock().unwrap_or_else(PoisonError::into_inner)
+            == Some(crate::PlantedBug::GapPassedOver);
+        #[cfg(not(feature = "planted-bugs"))]
+        false
     }
 
     /// Whose history it holds.
     pub fn stream(&self) -> &StreamId {
         &self.0.stream
+    }
+
+    pub(crate) fn copies(&self) -> &[CopySpec] {
+        &self.0.copies
     }
 
     fn place(&self, epoch: Epoch, number: u64) -> Place<'_> {
@@ -93,6 +130,11 @@ impl Archive {
         number: u64,
         previous: Option<Digest>,
     ) -> Result<OpenBatch, ReplicationError> {
+        if let Some(batch) = self.known_part(epoch, number).await
+            && previous.is_none_or(|previous| previous == batch.head.previous)
+        {
+            return Ok(batch);
+        }
         let place = self.place(epoch, number);
         let mut trouble = None;
         for copy in &self.0.copies {
@@ -118,6 +160,23 @@ impl Archive {
                 }
             }
         }
+        for (index, copy) in self.0.copies.iter().enumerate() {
+            match self.part_from(index, place).await {
+                Ok(Some(batch)) => match previous {
+                    Some(found) if found != batch.head.previous => {
+                        let (key, named) = (place.key(), batch.head.previous);
+                        trouble.get_or_insert(ReplicationError::ChainBroken { key, named, found });
+                    }
+                    _ => return Ok(batch),
+                },
+                Ok(None) => {}
+                Err(error) => {
+                    let key = place.key();
+                    tracing::warn!(copy = %copy.name, %key, %error, "merged part cannot be used; asking the next copy");
+                    trouble = Some(error);
+                }
+            }
+        }
         Err(trouble.unwrap_or_else(|| self.gap(epoch, number)))
     }
 
@@ -140,16 +199,28 @@ impl Archive {
                 }
             }
         }
+        for copy in 0..self.0.copies.len() {
+            match self.head_from(copy, place).await {
+                Ok(Some(head)) => return Ok(Some(head)),
+                Ok(None) => {}
+                Err(error) => trouble = Some(error),
+            }
+        }
         trouble.map_or(Ok(None), Err)
     }
 
     /// The head of a batch that must be there.
-    async fn known_head(&self, epoch: Epoch, number: u64) -> Result<BatchHead, ReplicationError> {
+    pub(crate) async fn known_head(&self, epoch: Epoch, number: u64) -> Result<BatchHead, ReplicationError> {
         self.head(epoch, number).await?.ok_or_else(|| self.gap(epoch, number))
     }
 
     fn cached(&self, epoch: Epoch, number: u64) -> Option<BatchHead> {
         self.heads().get(&(epoch, number)).cloned()
+    }
+
+    fn merged(&self) -> std::sync::MutexGuard<'_, BTreeMap<(Epoch, u64), parts::Known>> {
+        // As below.
+        self.0.merged.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn heads(&self) -> std::sync::MutexGuard<'_, BTreeMap<(Epoch, u64), BatchHead>> {
@@ -158,8 +229,8 @@ impl Archive {
     }
 }
 
-/// Header and first frame of an object; `None` if it is absent or no batch.
-async fn read_head(
+/// Header and first frame of an object; `None` if it is absent or a fence.
+pub(crate) async fn read_head(
     copy: &CopySpec,
     place: Place<'_>,
     key: &Key,

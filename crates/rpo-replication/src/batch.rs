@@ -47,7 +47,7 @@ const PARENT_NUMBER: Range<usize> = 176..184;
 const PARENT_DIGEST: Range<usize> = 184..216;
 const STREAM_LENGTH: usize = 216;
 const STREAM: Range<usize> = 217..280;
-const RESERVED: Range<usize> = 280..288;
+const GAP_BEFORE: Range<usize> = 280..288;
 
 const FLAG_SEQUENCES: u32 = 1;
 const FLAG_TRANSACTIONS: u32 = 1 << 1;
@@ -142,6 +142,8 @@ pub struct BatchHead {
     pub writer: [u8; 16],
     /// Set in an epoch start, and only there.
     pub parent: Option<ParentLink>,
+    /// Number of the newest gap before this object in its epoch; 0 if there is none.
+    pub gap_before: u64,
 }
 
 /// Why bytes are no batch, or no fence.
@@ -200,12 +202,26 @@ impl BatchHead {
         self.from.epoch
     }
 
+    /// True for the record of a gap: nothing between `from` and `to` is in the archive; the body says why.
+    pub fn is_gap(&self) -> bool {
+        self.frames == 0 && self.parent.is_none()
+    }
+
+    /// What the object after this one names as the newest gap before it.
+    pub fn newest_gap(&self) -> u64 {
+        if self.is_gap() { self.number } else { self.gap_before }
+    }
+
     /// The head as it stands in the first envelope frame.
     pub fn encode(&self) -> [u8; HEAD_BYTES] {
         let mut fields = Fields::<HEAD_BYTES>::new();
         fields.put(MAGIC, MAGIC_TEXT);
         fields.put(VERSION, &VERSION_NUMBER.to_le_bytes());
-        fields.0[KIND] = if self.parent.is_some() { 2 } else { 1 };
+        fields.0[KIND] = match (self.parent.is_some(), self.is_gap()) {
+            (true, _) => 2,
+            (false, true) => 3,
+            (false, false) => 1,
+        };
         fields.0[CODEC] = match self.codec {
             BatchCodec::None => 0,
             BatchCodec::Zstd => 1,
@@ -239,6 +255,7 @@ impl BatchHead {
             fields.put(PARENT_NUMBER, &parent.number.to_le_bytes());
             fields.put(PARENT_DIGEST, &parent.digest.0);
         }
+        fields.put(GAP_BEFORE, &self.gap_before.to_le_bytes());
         let name = self.stream.as_str().as_bytes();
         fields.0[STREAM_LENGTH] = u8::try_from(name.len()).expect("stream names have at most 63 bytes");
         fields.put(STREAM, name);
@@ -292,6 +309,7 @@ impl BatchHead {
             sealed_at: Timestamp::from_micros(i64_at(bytes, SEALED_AT)),
             writer: array(bytes, WRITER),
             parent: parent_of(bytes, epoch, position(FROM_LSN, FROM_SEQUENCE))?,
+            gap_before: u64_at(bytes, GAP_BEFORE),
         };
         head.check(bytes)?;
         Ok(head)
@@ -318,7 +336,7 @@ impl BatchHead {
         require(counted, "from_sequence", u64_at(bytes, FROM_SEQUENCE), "zero unless flagged")?;
         require(self.first_time <= self.last_time, "last_time", self.last_time, "not before first_time")?;
         require(self.plain_bytes <= PLAIN_BYTES_MAX, "plain_bytes", self.plain_bytes, "at most 128 MiB")?;
-        require(bytes[RESERVED].iter().all(|b| *b == 0), "reserved", "something", "zeros")?;
+        require(self.gap_before < self.number, "gap_before", self.gap_before, "smaller than number")?;
         if self.parent.is_some() {
             require(first, "number", self.number, "1 for an epoch start")?;
             require(
@@ -329,6 +347,16 @@ impl BatchHead {
             )?;
             require(self.from == self.to, "to_lsn", self.to.lsn, "an epoch start holds nothing")?;
             require(self.codec == BatchCodec::None, "codec", bytes[CODEC], "0 for an epoch start")
+        } else if bytes[KIND] == 3 {
+            require(self.frames == 0 && self.points == 0, "frames", self.frames, "0 for a gap")?;
+            require(
+                self.from.lsn < self.to.lsn,
+                "to_lsn",
+                self.to.lsn,
+                "past from_lsn: a gap loses something",
+            )?;
+            require(self.transactions.is_none(), "flags", "transactions", "a gap has none")?;
+            require(self.codec == BatchCodec::None, "codec", bytes[CODEC], "0 for a gap")
         } else {
             require(
                 self.frames > 0 && self.from.lsn < self.to.lsn,
@@ -363,7 +391,7 @@ fn parent_of(bytes: &[u8], epoch: Epoch, from: Position) -> Result<Option<Parent
     let number = u64_at(bytes, PARENT_NUMBER);
     let digest = Digest(array(bytes, PARENT_DIGEST));
     match bytes[KIND] {
-        1 => {
+        1 | 3 => {
             let clear = u32_at(bytes, PARENT_EPOCH) == 0 && number == 0 && digest == Digest::NONE;
             require(clear, "parent_epoch", u32_at(bytes, PARENT_EPOCH), "zero unless it is an epoch start")?;
             Ok(None)
@@ -379,7 +407,7 @@ fn parent_of(bytes: &[u8], epoch: Epoch, from: Position) -> Result<Option<Parent
             )?;
             Ok(Some(ParentLink { epoch: parent, number, fork: Position { epoch: parent, ..from }, digest }))
         }
-        other => Err(field("kind", other, "1 or 2")),
+        other => Err(field("kind", other, "1, 2 or 3")),
     }
 }
 

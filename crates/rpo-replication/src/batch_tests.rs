@@ -40,6 +40,7 @@ fn head() -> BatchHead {
         sealed_at: Timestamp::from_micros(1_700_000_001_000_000),
         writer: [0x22; 16],
         parent: None,
+        gap_before: 0,
     }
 }
 
@@ -95,7 +96,7 @@ fn layout_is_the_one_in_the_spec() {
         ("parent_digest", PARENT_DIGEST),
         ("stream_length", one(STREAM_LENGTH)),
         ("stream", STREAM),
-        ("reserved", RESERVED),
+        ("gap_before", GAP_BEFORE),
     ];
     let mut end = 0;
     for (field, at) in fields {
@@ -215,7 +216,7 @@ fn a_field_with_what_it_cannot_hold_is_named() {
     assert_eq!(named(&|b| b[PARENT_NUMBER.start] = 1), "parent_epoch");
     assert_eq!(named(&|b| b[STREAM_LENGTH] = 64), "stream");
     assert_eq!(named(&|b| b[STREAM.end - 1] = b'a'), "stream");
-    assert_eq!(named(&|b| b[RESERVED.start] = 1), "reserved");
+    assert_eq!(named(&|b| b[GAP_BEFORE.start] = 7), "gap_before");
     assert!(matches!(BatchHead::decode(&head().encode()[1..]), Err(FormatError::Length { .. })));
 }
 

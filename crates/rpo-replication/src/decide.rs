@@ -85,8 +85,14 @@ mod tests {
 
     fn view(durable: u64, sealed: u64) -> LogView {
         let at = |lsn| Position { lsn: Lsn::new(lsn), ..Position::START };
-        let tip =
-            Tip { number: 3, digest: Digest::NONE, position: at(sealed), chain: 0, time: Timestamp::EPOCH };
+        let tip = Tip {
+            number: 3,
+            digest: Digest::NONE,
+            position: at(sealed),
+            chain: 0,
+            time: Timestamp::EPOCH,
+            newest_gap: 0,
+        };
         LogView { durable: at(durable), tip, spool_bytes: 0, spool_bytes_max: 100, idle_rounds: 0 }
     }
 

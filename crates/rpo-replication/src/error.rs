@@ -75,6 +75,17 @@ pub enum ReplicationError {
         /// What can be done.
         hint: &'static str,
     },
+    /// What was asked for was lost, and recorded as lost.
+    #[error(
+        "{stream}: everything from {} to {} is lost (object {} of epoch {}; {} accepted it: {}); the nearest points are {}, and from {} on with a checkpoint taken there or later",
+        .gap.from, .gap.to, .gap.number, .gap.epoch, .gap.record.who, .gap.record.why, .gap.from, .gap.to
+    )]
+    InsideGap {
+        /// Which stream.
+        stream: StreamId,
+        /// What is lost, why, and who accepted it.
+        gap: Box<crate::gap::GapSpan>,
+    },
     /// A history goes on past what can be read of it.
     #[error("{stream}: readable up to {end}; object {number} of epoch {epoch} would follow: {why}")]
     CutShort {
@@ -241,7 +252,10 @@ impl ReplicationError {
             Self::Fenced { .. } => ErrorKind::Fenced,
             Self::Rewound { .. } | Self::Conflict { .. } | Self::TooFewCopies { .. } => ErrorKind::Refused,
             Self::Contended { .. } => ErrorKind::Busy,
-            Self::EndsBefore { .. } | Self::BeginsAfter { .. } | Self::NotFound(_) => ErrorKind::NotFound,
+            Self::InsideGap { .. }
+            | Self::EndsBefore { .. }
+            | Self::BeginsAfter { .. }
+            | Self::NotFound(_) => ErrorKind::NotFound,
             Self::Invalid(_) => ErrorKind::Invalid,
             Self::Unsupported(_) => ErrorKind::Unsupported,
         }

@@ -18,6 +18,23 @@ pub(crate) struct RunSummary {
     pub(crate) last_chain: u32,
 }
 
+impl RunSummary {
+    /// What the head of a batch says that its frames hold.
+    pub(crate) fn told(head: &crate::BatchHead) -> Self {
+        Self {
+            from: head.from,
+            to: head.to,
+            first_time: head.first_time,
+            last_time: head.last_time,
+            frames: head.frames,
+            points: head.points,
+            transactions: head.transactions,
+            prev_chain: head.prev_chain,
+            last_chain: head.last_chain,
+        }
+    }
+}
+
 /// Why bytes are no run of frames.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum RunError {

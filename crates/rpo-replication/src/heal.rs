@@ -4,6 +4,7 @@ use bytes::Bytes;
 use rpo_core::{Entropy, Epoch, StreamId, Timestamp};
 
 use crate::ReplicationError;
+use crate::adopt::adopt;
 use crate::batch::ParentLink;
 use crate::copies::CopySpec;
 use crate::fence::Fence;
@@ -51,15 +52,21 @@ pub(crate) async fn fence_copy(
         return Ok(fence);
     }
     loop {
+        // What is merged or expired may be gone by the time the fence lands: a fence among that stops nobody.
+        number = number.max(copy.covered(stream, epoch).await? + 1);
         let note = claim.note.to_owned();
         let Claim { by, id, time, .. } = *claim;
         let fence = Fence { stream: stream.clone(), epoch, number, by, claim: id, time, note };
         let bytes = seal_fence(copy.repository.keys(), claim.entropy, &fence)?;
         match copy.place(&batch_key(stream, epoch, number), &bytes).await? {
-            Placed::Ours => return Ok(fence),
+            // Looked at again, now that it is there: only a fence that nothing covers stands where the writer goes on.
+            Placed::Ours if copy.covered(stream, epoch).await? < number => return Ok(fence),
+            Placed::Ours => {}
             Placed::Taken(found) => {
                 let place = Place { stream, epoch, number };
-                if let Ok(ArchiveObject::Fence(fence)) = open_object(copy.repository.keys(), place, &found) {
+                if let Ok(ArchiveObject::Fence(fence)) = open_object(copy.repository.keys(), place, &found)
+                    && copy.covered(stream, epoch).await? < number
+                {
                     return Ok(fence);
                 }
                 number += 1; // the writer was quicker by one batch
@@ -80,10 +87,12 @@ pub(crate) async fn bring_up(
     claim: &Claim<'_>,
 ) -> Result<u64, ReplicationError> {
     let epoch = link.epoch;
-    let given = fill(copy, peers, stream, link).await?;
+    let mut given = adopt(copy, peers, stream, epoch).await?;
+    given += fill(copy, peers, stream, link).await?;
     let fenced_at = fence_copy(copy, stream, epoch, claim).await?.number;
+    let held = copy.healed_end(stream, epoch, fenced_at - 1).await?;
     let mut lacking = Vec::new();
-    for number in kept_by_peers(peers, stream, epoch, fenced_at..=link.number).await? {
+    for number in kept_by_peers(peers, stream, epoch, held + 1..=link.number).await? {
         if copy.length(&healed_key(stream, epoch, number)).await?.is_none() {
             lacking.push(number);
         }

@@ -3,11 +3,13 @@
 //! - **Promises**: a batch is sealed once, spooled durably, and every copy gets the same bytes in order, whatever the others
 //!   do ([`LogShipper`]). After [`take_over`] the old writer can get nothing more protected, and whatever it was told to be
 //!   protected is in the history that goes on. [`Archive`] yields exactly what was shipped, every check done, or an error
-//!   that names the object; a gap is never passed over. A [`Mirror`] never claims a checkpoint before it has everything
+//!   that names the object; a gap is never passed over. A [`Merger`] and [`Retention`] delete nothing that is not in a merged
+//!   object of the same copy, or named in a note, before. A [`Mirror`] never claims a checkpoint before it has everything
 //!   that was billed before it. No number moves without proof from the copy itself.
 //! - **Knows nothing of** what is in an object or a commit, nor who decides: judging a loss window is `rpo-core`'s, choosing a
 //!   point and replaying it `rpo-recovery`'s, when to step is the manager's.
-//! - **Start at** [`Copies`], then [`LogShipper::step`]; [`mod@batch`] and [`mod@fence`] are the bytes.
+//! - **Start at** [`Copies`], then [`LogShipper::step`]; [`mod@batch`], [`mod@merged`], [`mod@gap`], [`mod@fence`] and
+//!   [`mod@expired`] are the bytes.
 //! - **Units**: sizes bytes, positions exclusive ends, ranges half-open, numbers of objects dense from 1. Everything is
 //!   driven by calls; no runtime is needed beyond what a store needs. **Features**: `planted-bugs`, for tests of the tests.
 //!
@@ -69,19 +71,25 @@
 //! # }
 //! ```
 
+mod adopt;
 mod archive;
 pub mod batch;
 mod bytes;
 mod copies;
 mod decide;
 mod error;
+pub mod expired;
 pub mod fence;
 mod frames;
+pub mod gap;
 mod heal;
+mod merge;
+pub mod merged;
 mod mirror;
 mod names;
 pub mod object;
 mod policy;
+mod retention;
 mod shipper;
 mod source;
 mod spool;
@@ -93,10 +101,15 @@ pub use batch::{BatchCodec, BatchHead, Digest, ParentLink};
 pub use copies::{Copies, CopyDomain, CopySpec, CopyState, Health, LogCursor, ObjectCursor, Role, Seen};
 pub use error::ReplicationError;
 pub use fence::Fence;
+pub use gap::{GapCause, GapRecord, GapSpan};
+pub use merge::{MergeConfig, MergeStep, Merger};
 pub use mirror::{Mirror, MirrorConfig, MirrorStep};
-pub use names::{batch_key, epoch_prefix, healed_key, stream_prefix};
+pub use names::{
+    batch_key, epoch_prefix, expired_key, healed_key, healed_merged_key, merged_key, stream_prefix,
+};
 pub use object::{ArchiveObject, OpenBatch, open_object};
 pub use policy::{PolicyError, SyncPolicy};
+pub use retention::{EpochExpiry, ExpiryPlan, KeepFrom, Retention, RetentionStep};
 pub use shipper::{LogShipper, ShipConfig, ShipStep, ShipView, ShipperParts, Start};
 pub use source::{FrameSource, SourceFault};
 pub use spool::{Origin, Spool, Tip};
@@ -109,4 +122,10 @@ pub use takeover::{Fork, Takeover, TakeoverOptions, take_over};
 pub enum PlantedBug {
     /// The shipper goes on past a fence as if its batch had been taken.
     FenceIgnored,
+    /// Parts are deleted before the merged object was seen to be in that copy.
+    PartsBeforeMerged,
+    /// A merged object leaves the last frame of its last part out.
+    MergeDropsLastFrame,
+    /// A reader goes on behind a gap as if nothing were missing.
+    GapPassedOver,
 }

@@ -16,6 +16,21 @@ pub fn healed_key(stream: &StreamId, epoch: Epoch, number: u64) -> Key {
     key(format!("{}healed/{number:016x}", epoch_prefix(stream, epoch)))
 }
 
+/// Key of the `number`th merged object of an epoch; numbers are dense from 1, like those of batches.
+pub fn merged_key(stream: &StreamId, epoch: Epoch, number: u64) -> Key {
+    key(format!("{}merged/{number:016x}", epoch_prefix(stream, epoch)))
+}
+
+/// Key under which a copy that was fenced while it lagged gets a merged object that reaches past its fence.
+pub fn healed_merged_key(stream: &StreamId, epoch: Epoch, number: u64) -> Key {
+    key(format!("{}healed/merged/{number:016x}", epoch_prefix(stream, epoch)))
+}
+
+/// Key of the `number`th note that says what retention takes from an epoch; dense from 1, never deleted.
+pub fn expired_key(stream: &StreamId, epoch: Epoch, number: u64) -> Key {
+    key(format!("{}expired/{number:016x}", epoch_prefix(stream, epoch)))
+}
+
 /// What all keys of a stream begin with.
 pub fn stream_prefix(stream: &StreamId) -> String {
     format!("logs/{stream}/")

@@ -2,6 +2,7 @@
 
 mod board;
 mod config;
+mod gap;
 mod lane;
 mod seal;
 

@@ -38,13 +38,22 @@ pub struct Tip {
     pub chain: u32,
     /// Commit time of its last frame; the earliest there is if that binds nothing.
     pub time: Timestamp,
+    /// Number of the newest gap up to here in this epoch; 0 if there is none.
+    pub newest_gap: u64,
 }
 
 impl Tip {
     /// What a batch with this head and digest leaves behind. An epoch start binds times as well: a new log is opened with
     /// the time of the last frame taken over as its floor, so that commit times never step back along a history.
     pub fn of(head: &BatchHead, digest: Digest) -> Self {
-        Self { number: head.number, digest, position: head.to, chain: head.last_chain, time: head.last_time }
+        Self {
+            number: head.number,
+            digest,
+            position: head.to,
+            chain: head.last_chain,
+            time: head.last_time,
+            newest_gap: head.newest_gap(),
+        }
     }
 }
 

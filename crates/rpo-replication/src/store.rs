@@ -8,7 +8,7 @@ use crate::ReplicationError;
 use crate::copies::CopySpec;
 use crate::fence::Fence;
 use crate::names::{batch_key, epoch_of, epoch_prefix, number_of, past_epoch, stream_prefix};
-use crate::object::{ArchiveObject, OBJECT_BYTES_MAX, Place, open_object};
+use crate::object::{ArchiveObject, OBJECT_BYTES_MAX, OpenBatch, Place, open_object};
 
 /// How often one call sends the same bytes when answers get lost.
 const SENDS_MAX: u32 = 3;
@@ -90,9 +90,10 @@ impl CopySpec {
     /// The next number of an epoch: no object has it, and one has the number before it (unless it is 1).
     ///
     /// `list` says where to begin looking, which also leads past objects that are missing in the middle; that nothing
-    /// follows is found by asking for the next number by name.
+    /// follows is found by asking for the next number by name. What is merged or expired may be deleted, and is not free.
     pub(crate) async fn next_number(&self, stream: &StreamId, epoch: Epoch) -> Result<u64, ReplicationError> {
-        let mut next = self.highest_listed(stream, epoch).await?.saturating_add(1);
+        let covered = self.covered(stream, epoch).await?;
+        let mut next = self.highest_listed(stream, epoch).await?.max(covered).saturating_add(1);
         while self.length(&batch_key(stream, epoch, next)).await?.is_some() {
             next += 1;
         }
@@ -122,7 +123,8 @@ impl CopySpec {
         }
     }
 
-    /// The smallest number of an epoch: 1 by name, else what `list` shows and what stands before that by name.
+    /// The smallest number of an epoch: what a note says; else 1, by name or merged; else what `list` shows and what stands
+    /// before that by name.
     pub(crate) async fn first_number(
         &self,
         stream: &StreamId,
@@ -131,8 +133,17 @@ impl CopySpec {
         let there = async |number| {
             Ok::<_, ReplicationError>(self.length(&batch_key(stream, epoch, number)).await?.is_some())
         };
+        let line = self.line(stream, epoch).await?;
+        if let Some(note) = line.note {
+            return Ok(Some(note.first_kept));
+        }
         if there(1).await? {
             return Ok(Some(1));
+        }
+        if line.last >= line.first
+            && let Some(index) = self.merged(stream, epoch, line.first).await?
+        {
+            return Ok(Some(index.head.first));
         }
         let Some(mut first) = self.listed_after(stream, epoch, 0).await? else { return Ok(None) };
         while first > 2 && there(first - 1).await? {
@@ -206,6 +217,27 @@ impl CopySpec {
             };
         }
     }
+}
+
+/// The batch from whichever of `copies` has it, under its own key, healed or merged; `None` if none of those that answered
+/// has it.
+pub(crate) async fn open_from_any(
+    copies: &[CopySpec],
+    place: Place<'_>,
+) -> Result<Option<OpenBatch>, ReplicationError> {
+    let mut trouble = match fetch_from_any(copies.iter(), place).await {
+        Ok(Some((ArchiveObject::Batch(batch), _))) => return Ok(Some(*batch)),
+        Ok(_) => None,
+        Err(error) => Some(error),
+    };
+    for copy in copies {
+        match copy.merged_part(place).await {
+            Ok(Some(batch)) => return Ok(Some(batch)),
+            Ok(None) => {}
+            Err(error) => trouble = Some(error),
+        }
+    }
+    trouble.map_or(Ok(None), Err)
 }
 
 /// The object's bytes from whichever of `copies` has them, under its own key or healed; `None` if none of those that

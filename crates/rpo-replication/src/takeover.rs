@@ -260,6 +260,7 @@ impl Round<'_> {
             sealed_at: self.clock.wall(),
             writer: self.claim,
             parent: Some(parent),
+            gap_before: 0,
         };
         let keys = self.alive[0].repository.keys();
         let first_object = seal_batch(keys, self.entropy, &head, &[])?;

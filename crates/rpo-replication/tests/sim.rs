@@ -3,13 +3,14 @@
 
 mod sim_model;
 
-use rpo_replication::ShipConfig;
+use rpo_replication::{MergeConfig, ShipConfig};
 use rpo_testkit::sim::{assert_seen, run_seeds};
 
 #[test]
 fn what_was_protected_survives_takeovers_and_fires_and_no_report_was_too_small() {
     let config = ShipConfig::default();
-    let seen = run_seeds(0..500, |case| sim_model::scenario(case, &config));
+    let merge = MergeConfig::default();
+    let seen = run_seeds(0..500, |case| sim_model::scenario(case, &config, &merge));
 
     println!("{seen}");
     assert_seen(
@@ -31,6 +32,11 @@ fn what_was_protected_survives_takeovers_and_fires_and_no_report_was_too_small()
             "something was told to be protected",
             "a window was not zero",
             "copies burnt",
+            "batches were merged",
+            "a merged object reached another copy",
+            "parts were deleted",
+            "a merger died on the way",
+            "merging waited for a copy",
         ],
     );
 }

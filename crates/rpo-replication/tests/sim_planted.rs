@@ -3,7 +3,7 @@
 
 mod sim_model;
 
-use rpo_replication::{PlantedBug, ShipConfig};
+use rpo_replication::{MergeConfig, PlantedBug, ShipConfig};
 use rpo_testkit::sim::hunt;
 
 #[test]
@@ -11,8 +11,30 @@ fn a_fence_that_is_ignored_is_caught() {
     let mut config = ShipConfig::default();
     config.planted = Some(PlantedBug::FenceIgnored);
 
-    let failure = hunt(0..500, |case| sim_model::scenario(case, &config)).expect("not caught in 500 seeds");
+    let failure = hunt(0..500, |case| sim_model::scenario(case, &config, &MergeConfig::default()))
+        .expect("not caught in 500 seeds");
 
     println!("seed {}: {}", failure.seed, failure.message);
     assert!(failure.message.contains("promise"), "{failure}");
+}
+
+fn caught_in_merging(bug: PlantedBug) {
+    let mut merge = MergeConfig::default();
+    merge.planted = Some(bug);
+
+    let failure = hunt(0..500, |case| sim_model::scenario(case, &ShipConfig::default(), &merge))
+        .unwrap_or_else(|| panic!("{bug:?} is not caught in 500 seeds"));
+
+    println!("{bug:?}: seed {}: {}", failure.seed, failure.message);
+    assert!(failure.message.contains("promise"), "{failure}");
+}
+
+#[test]
+fn parts_that_go_before_the_merged_object_is_there_are_caught() {
+    caught_in_merging(PlantedBug::PartsBeforeMerged);
+}
+
+#[test]
+fn a_merged_object_without_its_last_frame_is_caught() {
+    caught_in_merging(PlantedBug::MergeDropsLastFrame);
 }

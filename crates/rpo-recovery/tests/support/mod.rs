@@ -130,7 +130,7 @@ impl Site {
         RepositoryParts { storage, clock: self.clock.clone(), entropy: self.entropy.clone() }
     }
 
-    fn copies(&self) -> Copies {
+    pub(crate) fn copies(&self) -> Copies {
         Copies::new(self.specs.clone(), SyncPolicy::None).unwrap()
     }
 

@@ -75,7 +75,7 @@ impl Archive {
     }
 
     /// The last object of a leg that begins at or before `lsn`.
-    pub(super) async fn number_at(&self, leg: &Leg, lsn: Lsn) -> Result<u64, ReplicationError> {
+    pub(crate) async fn number_at(&self, leg: &Leg, lsn: Lsn) -> Result<u64, ReplicationError> {
         let (mut low, mut high) = (leg.first, leg.last);
         while low < high {
             let middle = low + (high - low).div_ceil(2);
@@ -115,6 +115,9 @@ impl Walk {
         let previous = self.before.as_ref().filter(|_| !first_of_epoch).map(|before| before.digest);
         let batch = self.archive.batch(leg.epoch, self.number, previous).await?;
         self.check(leg, &batch)?;
+        if batch.head.is_gap() {
+            return self.meet_gap(leg, &batch);
+        }
         let (entries, summary) = open_frames(&self.archive, &batch)?;
         let end = batch.head.to.lsn.min(leg.to.lsn);
         let (from, to) = (self.from, self.to.min(end));
@@ -131,6 +134,17 @@ impl Walk {
         }
         let time = summary.map_or(batch.head.last_time, |summary| summary.last_time);
         self.before = Some(Before { digest: batch.digest, end, time });
+        Ok(())
+    }
+
+    /// Nothing that was asked for may lie in a gap; what lies before or after may be had.
+    fn meet_gap(&mut self, leg: &Leg, batch: &OpenBatch) -> Result<(), ReplicationError> {
+        let end = batch.head.to.lsn.min(leg.to.lsn);
+        let reaches_in = self.from < end && self.to > batch.head.from.lsn;
+        if reaches_in && !self.archive.passes_over_gaps() {
+            return Err(self.archive.inside_gap(batch));
+        }
+        self.before = Some(Before { digest: batch.digest, end, time: batch.head.last_time });
         Ok(())
     }
 
@@ -175,23 +189,13 @@ pub(super) fn open_frames(
 ) -> Result<(Vec<LogEntry>, Option<RunSummary>), ReplicationError> {
     let head = &batch.head;
     let key = archive.place(head.epoch(), head.number).key();
-    let bytes = batch.frames().map_err(|source| format_error(&key, source))?;
     if head.frames == 0 {
         return Ok((Vec::new(), None));
     }
+    let bytes = batch.frames().map_err(|source| format_error(&key, source))?;
     let misplaced = |why: String| ReplicationError::Misplaced { key: key.clone(), why };
     let summary = summarize(&bytes, head.epoch()).map_err(|error| misplaced(error.to_string()))?;
-    let told = RunSummary {
-        from: head.from,
-        to: head.to,
-        first_time: head.first_time,
-        last_time: head.last_time,
-        frames: head.frames,
-        points: head.points,
-        transactions: head.transactions,
-        prev_chain: head.prev_chain,
-        last_chain: head.last_chain,
-    };
+    let told = RunSummary::told(head);
     if summary != told {
         return Err(misplaced(format!("its frames hold {summary:?}, its head says {told:?}")));
     }

@@ -8,6 +8,8 @@ use rpo_core::{CopyName, Epoch, ErrorKind, Position, Timestamp};
 use super::Archive;
 use crate::ReplicationError;
 use crate::batch::ParentLink;
+use crate::gap::GapSpan;
+use crate::object::{OpenBatch, format_error};
 
 /// What a history takes from one epoch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +44,8 @@ pub struct History {
     /// What is known to follow on [`to`](History::to) and cannot be read: then the end of what can be restored is not the
     /// end of what was written.
     pub broken: Option<Break>,
+    /// What was lost and recorded as lost, oldest first: nothing that reaches into one of these is given out.
+    pub gaps: Vec<GapSpan>,
 }
 
 /// Where a history is known to go on and cannot be followed.
@@ -172,7 +176,44 @@ impl Archive {
             legs.push(leg);
         }
         legs.reverse();
-        Ok(History { tip, legs, current, broken })
+        let mut gaps = Vec::new();
+        for leg in &legs {
+            gaps.extend(self.gaps(leg).await);
+        }
+        Ok(History { tip, legs, current, broken, gaps })
+    }
+
+    /// The gaps of a leg, oldest first. Found from its last object back: each names the newest gap before it. What cannot be
+    /// read is not told here, and met by whoever reads across it.
+    pub async fn gaps(&self, leg: &Leg) -> Vec<GapSpan> {
+        let mut gaps = Vec::new();
+        let mut next = self.known_head(leg.epoch, leg.last).await.map(|head| head.newest_gap());
+        while let Ok(number) = next
+            && number >= leg.first.max(1)
+        {
+            next = match self.batch(leg.epoch, number, None).await {
+                Ok(batch) => {
+                    let span = GapSpan::of(&batch.head, &batch.body);
+                    gaps.extend(span.ok().filter(|span| span.from.lsn < leg.to.lsn));
+                    Ok(batch.head.gap_before)
+                }
+                Err(error) => Err(error),
+            };
+        }
+        if let Err(error) = next {
+            // Whoever reads across it meets the same trouble: nothing is passed over.
+            tracing::warn!(epoch = %leg.epoch, %error, "the gaps of an epoch cannot be told");
+        }
+        gaps.reverse();
+        gaps
+    }
+
+    pub(super) fn inside_gap(&self, batch: &OpenBatch) -> ReplicationError {
+        let key = self.place(batch.head.epoch(), batch.head.number).key();
+        match GapSpan::of(&batch.head, &batch.body) {
+            Ok(gap) => ReplicationError::InsideGap { stream: self.stream().clone(), gap: Box::new(gap) },
+            Err(source) => format_error(&key, source),
+        }
     }
 
     /// Where an epoch begins and which object is its last; the end of the leg is not known yet.
@@ -231,14 +272,8 @@ impl Archive {
 
     async fn last_in(&self, copy: &crate::CopySpec, epoch: Epoch) -> Result<u64, ReplicationError> {
         let (next, fence) = copy.end(self.stream(), epoch).await?;
-        let mut last = next - 1 - u64::from(fence.is_some());
-        if fence.is_none() {
-            return Ok(last);
-        }
-        while copy.length(&crate::names::healed_key(self.stream(), epoch, last + 1)).await?.is_some() {
-            last += 1;
-        }
-        Ok(last)
+        let last = next - 1 - u64::from(fence.is_some());
+        if fence.is_none() { Ok(last) } else { copy.healed_end(self.stream(), epoch, last).await }
     }
 
     /// The first batch of an epoch that any copy holds.
@@ -246,14 +281,22 @@ impl Archive {
         if last == 0 {
             return Ok(None);
         }
-        if self.head(epoch, 1).await?.is_some() {
+        let mut noted = false;
+        for copy in &self.0.copies {
+            noted |= matches!(copy.newest_note(self.stream(), epoch).await, Ok(Some(_)));
+        }
+        if !noted && self.head(epoch, 1).await?.is_some() {
             return Ok(Some(1));
         }
-        let mut first = last;
+        let mut first = None;
         for copy in &self.0.copies {
             if let Ok(Some(found)) = copy.first_number(self.stream(), epoch).await {
-                first = first.min(found);
+                first = Some(first.map_or(found, |first: u64| first.min(found)));
             }
+        }
+        let mut first = first.unwrap_or(last);
+        if first > last {
+            return Ok(None); // retention has taken it
         }
         // A fence is listed too: begin at the first batch.
         while first < last && self.head(epoch, first).await?.is_none() {

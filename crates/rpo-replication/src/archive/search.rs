@@ -35,7 +35,8 @@ impl Archive {
     /// `None` if the first entry kept is later already.
     ///
     /// # Errors
-    /// What is wrong with an object that must be read.
+    /// `InsideGap` if what is lost may hold commits up to that time that are not before it; what is wrong with an object
+    /// that must be read.
     pub async fn find_time(
         &self,
         history: &History,
@@ -71,6 +72,9 @@ impl Archive {
             }
         }
         let batch = self.batch(leg.epoch, low, None).await?;
+        if batch.head.is_gap() && batch.head.from.lsn < leg.to.lsn {
+            return Err(self.inside_gap(&batch)); // when, in what is lost, nobody knows
+        }
         let (entries, _) = open_frames(self, &batch)?;
         let inside = |entry: &&LogEntry| entry.position().lsn <= leg.to.lsn && within(entry.time());
         let last = entries.iter().take_while(inside).last().map(LogEntry::position);
@@ -80,7 +84,8 @@ impl Archive {
     /// Where transaction `id` stands; the first, should a program have used its number twice.
     ///
     /// # Errors
-    /// What is wrong with an object that must be read.
+    /// `InsideGap` if it is not found and something is lost: it may have been there; what is wrong with an object that must
+    /// be read.
     pub async fn find_transaction(
         &self,
         history: &History,
@@ -91,7 +96,13 @@ impl Archive {
             LogEntry::Commit(commit) if commit.transaction == Some(id) => Some(found(&commit)),
             _ => None,
         };
-        Ok(self.scan(history, holds, take, true).await?.into_iter().next())
+        let found = self.scan(history, holds, take, true).await?.into_iter().next();
+        match history.gaps.first() {
+            Some(gap) if found.is_none() => {
+                Err(ReplicationError::InsideGap { stream: self.stream().clone(), gap: Box::new(gap.clone()) })
+            }
+            _ => Ok(found),
+        }
     }
 
     /// Every marker of `history` that names a moment, in order.

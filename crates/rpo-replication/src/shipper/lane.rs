@@ -8,10 +8,12 @@ use rpo_core::{Epoch, ErrorKind, StreamId, Timestamp};
 use super::Shared;
 use super::board::{Incident, Learnt};
 use crate::ReplicationError;
+use crate::adopt::adopt;
 use crate::batch::Digest;
 use crate::copies::{CopySpec, Health, Seen};
 use crate::decide::{self, next_lane};
 use crate::heal::{Claim, bring_up};
+use crate::merged::Before;
 use crate::names::batch_key;
 use crate::object::{ArchiveObject, Place, open_object};
 use crate::spool::Tip;
@@ -100,6 +102,8 @@ impl Lane {
             self.rooted = true;
         }
         let Shared { stream, epoch, spool, board, .. } = &*self.shared;
+        let peers: Vec<CopySpec> = self.peers().cloned().collect();
+        adopt(&self.copy, &peers, stream, *epoch).await?;
         let seen = self.now();
         let next = self.copy.next_number(stream, *epoch).await?;
         if next == 1 {
@@ -111,23 +115,21 @@ impl Lane {
             return Ok(());
         }
         let number = next - 1;
-        let Some((object, _)) = self.copy.open(self.place(number)).await? else {
-            return Err(vanished(stream, *epoch, number));
-        };
-        let batch = match object {
-            ArchiveObject::Fence(fence) => return Err(self.fenced(fence.by, number)),
-            ArchiveObject::Batch(batch) => batch,
+        let (digest, position, time) = match self.copy.before(stream, *epoch, next).await? {
+            None => return Err(vanished(stream, *epoch, number)),
+            Some(Before::Fence(fence)) => return Err(self.fenced(fence.by, number)),
+            Some(Before::Batch { digest, position, time }) => (digest, position, time),
         };
         if number > tip.number {
-            return Err(self.ahead(batch.head.to, number));
+            return Err(self.ahead(position, number));
         }
         let known = spool.tip_of(number).or_else(|| Some(*tip).filter(|tip| tip.number == number));
-        if known.is_some_and(|known| known.digest != batch.digest) {
+        if known.is_some_and(|known| known.digest != digest) {
             return Err(self.conflict(number));
         }
-        let (position, time) = (Some(batch.head.to), Some(batch.head.last_time));
+        let (position, time) = (Some(position), Some(time));
         board.learnt(&self.copy.name, Learnt { next, position, time, seen });
-        (self.next, self.last) = (Some(next), Some(batch.digest));
+        (self.next, self.last) = (Some(next), Some(digest));
         Ok(())
     }
 
@@ -172,7 +174,11 @@ impl Lane {
     }
 
     async fn send(&mut self, number: u64) -> Result<(), ReplicationError> {
-        let (tip, bytes) = self.sealed(number).await?;
+        let sealed = self.sealed(number).await;
+        if matches!(sealed, Err(ReplicationError::Gap { .. })) {
+            self.next = None; // merged or expired meanwhile: locating takes that over from a peer
+        }
+        let (tip, bytes) = sealed?;
         let seen = self.now();
         let key = batch_key(&self.shared.stream, self.shared.epoch, number);
         match self.copy.place(&key, &bytes).await? {

@@ -99,6 +99,7 @@ impl Shared {
             sealed_at: self.parts.clock.wall(),
             writer: self.writer,
             parent: None,
+            gap_before: tip.newest_gap,
         };
         let sealed = seal_batch(&self.keys, &*self.parts.entropy, &head, &body)?;
         self.spool.append(Tip::of(&head, Digest::of(&sealed)), &sealed)

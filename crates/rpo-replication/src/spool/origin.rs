@@ -30,6 +30,7 @@ struct Stored {
     position: Position,
     chain: u32,
     time_micros: i64,
+    newest_gap: u64,
 }
 
 impl Origin {
@@ -41,13 +42,14 @@ impl Origin {
             position,
             chain: 0,
             time: Timestamp::from_micros(i64::MIN),
+            newest_gap: 0,
         };
         Self { stream, epoch: position.epoch, tip }
     }
 
     /// The value, then its SHA-256.
     pub(super) fn encode(&self) -> Result<Vec<u8>, ReplicationError> {
-        let Tip { number, digest, position, chain, time } = self.tip;
+        let Tip { number, digest, position, chain, time, newest_gap } = self.tip;
         let stored = Stored {
             version: VERSION,
             stream: self.stream.clone(),
@@ -57,6 +59,7 @@ impl Origin {
             position,
             chain,
             time_micros: time.as_micros(),
+            newest_gap,
         };
         let mut bytes = rpo_core::codec::encode(&stored).map_err(|error| ReplicationError::Log {
             stream: self.stream.clone(),
@@ -84,6 +87,7 @@ impl Origin {
             position: stored.position,
             chain: stored.chain,
             time: Timestamp::from_micros(stored.time_micros),
+            newest_gap: stored.newest_gap,
         };
         Ok(Self { stream: stored.stream, epoch: stored.epoch, tip })
     }

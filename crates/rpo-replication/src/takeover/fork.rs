@@ -8,9 +8,8 @@ use super::{Fork, Round, beginning};
 use crate::ReplicationError;
 use crate::batch::{Digest, ParentLink};
 use crate::fence::Fence;
-use crate::names::healed_key;
 use crate::object::{ArchiveObject, OpenBatch, Place};
-use crate::store::fetch_from_any;
+use crate::store::open_from_any;
 
 impl Round<'_> {
     /// The newest epoch that is not fenced yet and lies above the newest one that holds data, or is that one.
@@ -83,9 +82,7 @@ impl Round<'_> {
                     Err(_) => continue,
                 },
             };
-            while copy.length(&healed_key(self.stream, epoch, last + 1)).await?.is_some() {
-                last += 1;
-            }
+            last = copy.healed_end(self.stream, epoch, last).await?;
             ends.insert(copy.name.clone(), last);
         }
         Ok(ends)
@@ -136,7 +133,8 @@ impl Round<'_> {
         ends: &BTreeMap<CopyName, u64>,
         last: u64,
     ) -> Result<OpenBatch, ReplicationError> {
-        let lowest = ends.values().min().copied().unwrap_or(last).clamp(1, last);
+        let lowest = ends.values().min().copied().unwrap_or(last).max(self.expired(epoch).await);
+        let lowest = lowest.clamp(1, last);
         let newest = self.readable(epoch, last).await?;
         let mut named = newest.head.previous;
         for number in (lowest..last).rev() {
@@ -150,11 +148,23 @@ impl Round<'_> {
         Ok(newest)
     }
 
+    /// The first number that retention has left of an epoch, as any copy's note says: what a copy lacks before that, nobody
+    /// needs. 0 without any note.
+    async fn expired(&self, epoch: Epoch) -> u64 {
+        let mut first_kept = 0;
+        for copy in &self.alive {
+            if let Ok(Some(note)) = copy.newest_note(self.stream, epoch).await {
+                first_kept = first_kept.max(note.first_kept);
+            }
+        }
+        first_kept
+    }
+
     async fn readable(&self, epoch: Epoch, number: u64) -> Result<OpenBatch, ReplicationError> {
         let place = Place { stream: self.stream, epoch, number };
-        match fetch_from_any(self.alive.iter(), place).await? {
-            Some((ArchiveObject::Batch(batch), _)) => Ok(*batch),
-            _ => Err(ReplicationError::Gap {
+        match open_from_any(&self.alive, place).await? {
+            Some(batch) => Ok(batch),
+            None => Err(ReplicationError::Gap {
                 stream: self.stream.clone(),
                 epoch,
                 number,

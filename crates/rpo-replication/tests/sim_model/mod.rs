@@ -4,16 +4,16 @@ pub(crate) mod oracle;
 pub(crate) mod paper;
 pub(crate) mod site;
 
-use rpo_replication::ShipConfig;
+use rpo_replication::{MergeConfig, ShipConfig};
 use rpo_testkit::sim::{Case, Rng};
 
 use site::Site;
 
 /// One case: some dozens of turns of chaos, then either quiet, in which all converges, or a fire.
-pub(crate) fn scenario(case: &mut Case, config: &ShipConfig) -> Result<(), String> {
+pub(crate) fn scenario(case: &mut Case, config: &ShipConfig, merge: &MergeConfig) -> Result<(), String> {
     let world = case.world();
     let mut rng = Rng::named(case.seed(), "turns");
-    let mut site = Site::new(world, &mut rng, config.clone())?;
+    let mut site = Site::new(world, &mut rng, config.clone(), merge.clone())?;
     let mut machines = 1;
     for _ in 0..20 + rng.below(60) {
         turn(&mut site, &mut rng, &mut machines)?;
@@ -39,7 +39,11 @@ fn turn(site: &mut Site, rng: &mut Rng, machines: &mut u32) -> Result<(), String
             *machines += contenders;
             site.take_over(&names, at)?;
         }
-        88..92 => site.world.advance(std::time::Duration::from_millis(rng.below(20_000))),
+        88..90 => site.world.advance(std::time::Duration::from_millis(rng.below(20_000))),
+        90..96 => {
+            let polls = if rng.chance(700) { u64::MAX } else { 1 + rng.below(60) };
+            site.merge(at, polls, rng.chance(300))?;
+        }
         _ => site.ask(at)?,
     }
     site.check_reports()

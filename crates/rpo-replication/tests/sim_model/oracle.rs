@@ -11,6 +11,8 @@ use rpo_storage::Key;
 /// Where the type of an object stands in its clear header, and what a batch has there.
 const TYPE_AT: usize = 10;
 const TYPE_BATCH: u8 = 5;
+/// Where the first frame of an object begins: after its clear header and the frame's length.
+const MERGED_HEAD_AT: usize = 100;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Wrote {
@@ -251,6 +253,27 @@ impl Oracle {
     }
 
     fn has(&self, epoch: Epoch, number: u64, objects: &BTreeMap<Key, Bytes>) -> bool {
+        self.has_batch(epoch, number, objects) || self.has_merged(epoch, number, objects)
+    }
+
+    /// Whether a merged object says that it took the place of this batch: read from the clear bytes of a repository that is
+    /// not encrypted, at the offsets of `merged.md`.
+    fn has_merged(&self, epoch: Epoch, number: u64, objects: &BTreeMap<Key, Bytes>) -> bool {
+        let prefix = format!("logs/{}/{:08x}/", self.stream, epoch.get());
+        let word = |object: &Bytes, at: usize| {
+            let bytes = object.get(MERGED_HEAD_AT + at..MERGED_HEAD_AT + at + 8)?;
+            Some(u64::from_le_bytes(bytes.try_into().ok()?))
+        };
+        objects.iter().any(|(key, object)| {
+            let merged = key.as_str().strip_prefix(&prefix).is_some_and(|name| name.contains("merged/"));
+            merged
+                && object.get(MERGED_HEAD_AT..MERGED_HEAD_AT + 8) == Some(b"RPOMERGE")
+                && word(object, 24).is_some_and(|first| first <= number)
+                && word(object, 32).is_some_and(|last| number <= last)
+        })
+    }
+
+    fn has_batch(&self, epoch: Epoch, number: u64, objects: &BTreeMap<Key, Bytes>) -> bool {
         let (stream, epoch) = (self.stream, epoch.get());
         ["", "healed/"].iter().any(|folder| {
             let key = Key::new(format!("logs/{stream}/{epoch:08x}/{folder}{number:016x}")).expect("a key");

@@ -14,8 +14,8 @@ use rpo_core::window::{
 };
 use rpo_core::{ByteSize, CopyName, Epoch, ErrorKind, LogEntry, Lsn, Position, StreamId, Timestamp};
 use rpo_replication::{
-    Archive, Copies, CopyDomain, CopySpec, FrameSource, LogShipper, ReplicationError, Role, ShipConfig,
-    ShipView, ShipperParts, Start, SyncPolicy, Takeover, TakeoverOptions, take_over,
+    Archive, Copies, CopyDomain, CopySpec, FrameSource, LogShipper, MergeConfig, Merger, ReplicationError,
+    Role, ShipConfig, ShipView, ShipperParts, Start, SyncPolicy, Takeover, TakeoverOptions, take_over,
 };
 use rpo_repository::{InitOptions, Repository, RepositoryParts};
 use rpo_storage::Key;
@@ -59,6 +59,7 @@ pub(crate) struct Site {
     payloads: u64,
     reports: Vec<Told>,
     config: ShipConfig,
+    merge_config: MergeConfig,
     /// A takeover failed since the newest epoch began: its fences may stand all the same.
     failed_takeover: bool,
     /// Every epoch that anybody begins or forks from, and where it forks.
@@ -70,7 +71,12 @@ fn stream() -> StreamId {
 }
 
 impl Site {
-    pub(crate) fn new(world: World, rng: &mut Rng, config: ShipConfig) -> Result<Self, String> {
+    pub(crate) fn new(
+        world: World,
+        rng: &mut Rng,
+        config: ShipConfig,
+        merge_config: MergeConfig,
+    ) -> Result<Self, String> {
         let plan = world.plan();
         let needed = 1 + rng.index(3);
         let names = STORES.map(|name| CopyName::new(name).expect("a name")).to_vec();
@@ -90,6 +96,7 @@ impl Site {
             payloads: 0,
             reports,
             config,
+            merge_config,
             failed_takeover: false,
             forks: BTreeMap::from([(Epoch::FIRST, None)]),
         };
@@ -315,6 +322,43 @@ impl Site {
         writer.machine = writer.machine.power_cut();
         let now = Moment::now(&writer.machine.clock()); // on a steady clock that began anew
         writer.timeline = CommitTimeline::restore(&saved, writer.log.durable(), now, TIMELINE_RUNS);
+    }
+
+    /// Somebody merges: a step that ends, or one that dies on the way. Batches go at once, or after a second.
+    pub(crate) fn merge(&mut self, at: usize, polls: u64, grace: bool) -> Result<(), String> {
+        let machine = self.writers[at].machine.clone();
+        let copies = self.copies(&machine);
+        let mut config = self.merge_config.clone();
+        config.target_bytes = "64KiB".parse().expect("a size");
+        config.parts_min = 2;
+        config.patience = "0s".parse().expect("a duration");
+        config.grace = if grace { "1s" } else { "0s" }.parse().expect("a duration");
+        let (clock, entropy) = (Arc::new(machine.clock()), Arc::new(machine.entropy()));
+        let merger = Merger::new(copies, stream(), clock, entropy, config);
+        let mut merger = merger.map_err(|error| error.to_string())?;
+        let mut left = polls;
+        let patience = std::future::poll_fn(move |context| {
+            left = left.saturating_sub(1);
+            context.waker().wake_by_ref();
+            if left == 0 { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+        });
+        let step = std::pin::pin!(merger.step());
+        match block_on(futures::future::select(step, patience)) {
+            futures::future::Either::Left((Ok(done), _)) => {
+                let seen = [
+                    (done.merged.is_some(), "batches were merged"),
+                    (done.mirrored > 0, "a merged object reached another copy"),
+                    (done.deleted > 0, "parts were deleted"),
+                    (!done.waiting.is_empty(), "merging waited for a copy"),
+                ];
+                seen.iter()
+                    .filter(|(happened, _)| *happened)
+                    .for_each(|(_, what)| self.world.sometimes(what));
+            }
+            futures::future::Either::Left((Err(error), _)) => self.world.note(&format!("merging: {error}")),
+            futures::future::Either::Right(_) => self.world.sometimes("a merger died on the way"),
+        }
+        Ok(())
     }
 
     pub(crate) fn cut(&mut self, at: usize, store: usize, cut: bool) {

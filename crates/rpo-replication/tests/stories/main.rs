@@ -1,7 +1,10 @@
 //! Stories of shipping, taking over, reading, mirroring and spooling, each told against doubles that can be broken.
 #![allow(clippy::unwrap_used)] // helpers of tests, not only tests
 
+mod expiring;
 mod fencing;
+mod gaps;
+mod merging;
 mod mirroring;
 #[cfg(feature = "planted-bugs")]
 mod planted_bugs;

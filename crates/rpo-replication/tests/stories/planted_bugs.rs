@@ -1,7 +1,11 @@
 //! Negative control: with a fence ignored, what the stories of fencing promise must be seen to break.
 
+use crate::merging::{config, merger, shipped};
 use crate::support::Site;
-use rpo_replication::{PlantedBug, TakeoverOptions};
+use crate::support::{Break, numbered};
+use futures::TryStreamExt;
+use rpo_replication::{GapCause, GapRecord, PlantedBug, TakeoverOptions};
+use std::time::Duration;
 
 /// True if the old writer was told, after a takeover, that something new is protected.
 async fn protects_past_its_fence(planted: Option<PlantedBug>) -> bool {
@@ -23,4 +27,66 @@ async fn protects_past_its_fence(planted: Option<PlantedBug>) -> bool {
 async fn a_shipper_that_ignores_fences_is_caught() {
     assert!(!protects_past_its_fence(None).await);
     assert!(protects_past_its_fence(Some(PlantedBug::FenceIgnored)).await);
+}
+
+/// True if every copy still reads back whole after merging, while one copy could not be given merged objects.
+async fn merging_keeps_everything(planted: Option<PlantedBug>) -> bool {
+    let site = shipped(&["eu", "us"], "any 2 of (eu, us)").await;
+    let mut config = config();
+    config.planted = planted;
+    let mut merger = merger(&site, config);
+    for round in 0..6 {
+        // The second copy refuses to create anything while the first is merged.
+        site.stores[1].set(if round < 5 { Break::NoCreate } else { Break::Nothing });
+        site.clock.pass(Duration::from_secs(3601));
+        let _ = merger.step().await;
+        for copy in [0, 1] {
+            if !matches!(site.read(&[copy]).await, Ok(found) if found == numbered(0..40)) {
+                return false;
+            }
+        }
+    }
+    true
+}
+
+#[tokio::test]
+async fn parts_that_go_before_the_merged_object_is_there_are_caught() {
+    assert!(merging_keeps_everything(None).await);
+    assert!(!merging_keeps_everything(Some(PlantedBug::PartsBeforeMerged)).await);
+}
+
+#[tokio::test]
+async fn a_merged_object_without_its_last_frame_is_caught() {
+    assert!(!merging_keeps_everything(Some(PlantedBug::MergeDropsLastFrame)).await);
+}
+
+/// True if reading across a gap is refused.
+async fn a_gap_is_refused(planted: Option<PlantedBug>) -> bool {
+    let site = Site::new(&["eu"], "none").await.small_batches();
+    site.log.commits(numbered(0..4));
+    let mut shipper = site.shipper();
+    shipper.step().await.unwrap();
+    let to = site.log.commits(numbered(4..8));
+    let record = GapRecord {
+        cause: GapCause::Log,
+        who: "ada".to_owned(),
+        why: "rot".to_owned(),
+        accepted_at: rpo_core::Clock::wall(&*site.clock),
+    };
+    shipper.record_gap(to, record).await.unwrap();
+    site.log.commits(numbered(8..12));
+    shipper.step().await.unwrap();
+    let archive = site.archive(&[0]);
+    if let Some(bug) = planted {
+        archive.plant(bug);
+    }
+    let coverage = archive.coverage().await.unwrap();
+    let entries = archive.entries(coverage.current(), rpo_core::Lsn::ZERO, None).await.unwrap();
+    entries.try_collect::<Vec<_>>().await.is_err()
+}
+
+#[tokio::test]
+async fn a_gap_that_is_passed_over_is_caught() {
+    assert!(a_gap_is_refused(None).await);
+    assert!(!a_gap_is_refused(Some(PlantedBug::GapPassedOver)).await);
 }

@@ -23,6 +23,10 @@ pub(crate) enum Break {
     DieBefore(u64),
     /// The call with this number is carried out and never answers. Every later one does nothing.
     DieAfter(u64),
+    /// Works, and creates nothing.
+    NoCreate,
+    /// Works, and refuses to delete anything.
+    WriteOnce,
     /// Every create is carried out, and its answer is lost.
     LoseAnswers,
 }
@@ -70,6 +74,7 @@ impl TestStore {
             (Break::DieAfter(at), call) if call == at => Fate::WorkThenHang,
             (Break::DieAfter(at), call) if call > at => Fate::Hang,
             (Break::LoseAnswers, _) if create => Fate::LoseAnswer,
+            (Break::NoCreate, _) if create => Fate::Fail,
             _ => Fate::Work,
         }
     }
@@ -168,6 +173,16 @@ impl Storage for TestStore {
     }
 
     async fn delete(&self, key: &Key) -> Result<(), StorageError> {
+        if self.state.lock().unwrap().1 == Break::WriteOnce {
+            return Err(StorageError::Failed {
+                store: self.inner.identity().url,
+                op: "delete",
+                key: key.to_string(),
+                kind: ErrorKind::Refused,
+                message: "it is locked".to_owned(),
+                source: None,
+            });
+        }
         self.run(false, self.inner.delete(key)).await
     }
 }
