@@ -125,7 +125,12 @@ impl FanoutConfig {
         problems.require(fits, "batch-events", self.batch_events, rule);
         let fits = (1 << 10..=1 << 30).contains(&self.batch_bytes.get());
         problems.require(fits, "batch-bytes", self.batch_bytes, "1KiB to 1GiB");
-        problems.require((1..=1000).contains(&self.attempts_max), "attempts-max", self.attempts_max, "1 to 1000");
+        problems.require(
+            (1..=1000).contains(&self.attempts_max),
+            "attempts-max",
+            self.attempts_max,
+            "1 to 1000",
+        );
         problems.finish()
     }
 }
@@ -146,8 +151,7 @@ mod tests {
 
     #[test]
     fn all_broken_rules_are_named_with_value_and_bound() {
-        let config =
-            JournalConfig { window: HumanDuration::ZERO, events_max: 0, ..JournalConfig::default() };
+        let config = JournalConfig { window: HumanDuration::ZERO, events_max: 0, ..JournalConfig::default() };
         let text = config.validate().unwrap_err().to_string();
         assert!(text.contains("window = 0s: 1s to ") && text.contains("events-max = 0: 1 to"), "{text}");
         let config = FanoutConfig { attempts_max: 0, batch_events: 70_000, ..FanoutConfig::default() };

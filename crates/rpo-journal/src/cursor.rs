@@ -153,7 +153,9 @@ impl CursorFile {
     fn create(disk: &dyn Disk, dir: &Path, path: PathBuf, first: Cursor) -> Result<Self, JournalError> {
         let making = dir.join(format!("{}.making", first.name));
         match disk.remove(&making) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(JournalError::io("remove", making, e)),
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                return Err(JournalError::io("remove", making, e));
+            }
             _ => {}
         }
         let fail = |op| {

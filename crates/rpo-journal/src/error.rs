@@ -79,7 +79,9 @@ pub enum JournalError {
     #[error("the journal is being written: try again")]
     Writing,
     /// What was recorded has no verdict of the log: open it again and look for the event.
-    #[error("event {first} was accepted, and nothing drives the log to its end: open it again and look for it")]
+    #[error(
+        "event {first} was accepted, and nothing drives the log to its end: open it again and look for it"
+    )]
     Undecided {
         /// The first event of the transaction.
         first: u64,

@@ -291,7 +291,8 @@ impl ChangeEvent {
     /// [`FormatError`].
     pub fn decode(bytes: &Bytes, time: Timestamp, position: Position) -> Result<Self, FormatError> {
         unseal(bytes, WHAT, MAGIC_BYTES, HEAD_BYTES)?;
-        let operation = Operation::from_number(bytes[OPERATION]).ok_or_else(|| rule("operations are 1 to 5"))?;
+        let operation =
+            Operation::from_number(bytes[OPERATION]).ok_or_else(|| rule("operations are 1 to 5"))?;
         let flags = bytes[FLAGS];
         let has = |flag: u8| flags & flag != 0;
         let length = |at: Range<usize>| usize::from(u16::from_le_bytes(get(bytes, at)));
@@ -310,7 +311,10 @@ impl ChangeEvent {
         }
         let transaction = u64::from_le_bytes(get(bytes, TRANSACTION));
         let rules = [
-            (flags & !(FLAG_BEFORE | FLAG_AFTER | FLAG_TRANSACTION | FLAG_CONTEXT) == 0, "flags are bits 0 to 3"),
+            (
+                flags & !(FLAG_BEFORE | FLAG_AFTER | FLAG_TRANSACTION | FLAG_CONTEXT) == 0,
+                "flags are bits 0 to 3",
+            ),
             (bytes[RESERVED].iter().all(|b| *b == 0), "reserved bytes are zero"),
             (has(FLAG_TRANSACTION) || transaction == 0, "a transaction number has its flag"),
             (has(FLAG_CONTEXT) || lengths[3] == 0, "a context has its flag"),

@@ -119,7 +119,8 @@ impl Fanout {
     pub fn add(&self, name: &str, target: Box<dyn Target>, begin: Asked) -> Result<(), JournalError> {
         let shared = &self.shared;
         let bad = |what| JournalError::Target { name: name.to_owned(), what };
-        let id = SourceId::new(name).map_err(|_| bad("names have letters a to z, digits, `-`, `_` and `.`"))?;
+        let id =
+            SourceId::new(name).map_err(|_| bad("names have letters a to z, digits, `-`, `_` and `.`"))?;
         let mut lanes = shared.lanes.write().unwrap_or_else(PoisonError::into_inner);
         if lanes.iter().any(|lane| lane.name == id) {
             return Err(bad("is there already"));
@@ -238,7 +239,9 @@ impl Fanout {
                 shared.live(Life::Stopped);
                 let grace = clock.monotonic();
                 // Those that only waited go at once; one that applies is not waited for.
-                shared.wait_for_workers(&|| Duration::from_millis(50).saturating_sub(clock.monotonic().since(grace)));
+                shared.wait_for_workers(&|| {
+                    Duration::from_millis(50).saturating_sub(clock.monotonic().since(grace))
+                });
                 for thread in locked(&self.threads).drain(..).filter(JoinHandle::is_finished) {
                     let _ = thread.join(); // a panic of a target was caught and told
                 }
@@ -255,7 +258,8 @@ impl Fanout {
 
     fn lane(&self, name: &str) -> Result<Arc<Lane>, JournalError> {
         let found = self.shared.lanes().into_iter().find(|lane| lane.name.as_str() == name);
-        found.ok_or_else(|| JournalError::Target { name: name.to_owned(), what: "there is none of that name" })
+        found
+            .ok_or_else(|| JournalError::Target { name: name.to_owned(), what: "there is none of that name" })
     }
 }
 

@@ -329,7 +329,11 @@ impl Inner {
         let often = (self.config.events_max / 100).max(1);
         if state.untold >= often || (state.untold > 0 && !was_short) {
             let dropped = state.ledger.dropped;
-            events.push(JournalEvent::CoverageLost { events: std::mem::take(&mut state.untold), lost, dropped });
+            events.push(JournalEvent::CoverageLost {
+                events: std::mem::take(&mut state.untold),
+                lost,
+                dropped,
+            });
         }
         if was_short && !state.short {
             events.push(JournalEvent::CoverageWhole { lost });

@@ -73,5 +73,5 @@ pub use notice::{JournalEvent, Listener};
 pub use read::{Events, Recorded};
 pub use record::{Receipt, RecordFuture, Transaction};
 pub use replay::{Base, Replayed};
-pub use stamp::{Dropped, Lost, LossReason, Stamp};
+pub use stamp::{Dropped, LossReason, Lost, Stamp};
 pub use target::{Target, TargetError, TargetState, TargetStatus, TargetStep};

@@ -18,13 +18,20 @@ pub(crate) fn survey(parts: &JournalParts) -> Result<(Ledger, Lsn), JournalError
     for entry in parts.log.replay(start.lsn) {
         let LogEntry::Commit(commit) = entry? else { continue };
         let Some(stamp) = stamp_of(&commit)? else { continue };
-        let (ledger, newest) = found.get_or_insert_with(|| (Ledger::new(stamp.first, commit.lsn), commit.lsn));
+        let (ledger, newest) =
+            found.get_or_insert_with(|| (Ledger::new(stamp.first, commit.lsn), commit.lsn));
         if stamp.first != ledger.next {
             return Err(gap(&commit, ledger.next, stamp.first));
         }
         if stamp.count > 0 {
             let (lsn, end) = (commit.lsn, commit.end);
-            ledger.marks.push_back(Mark { first: stamp.first, count: stamp.count, lsn, end, time: commit.time });
+            ledger.marks.push_back(Mark {
+                first: stamp.first,
+                count: stamp.count,
+                lsn,
+                end,
+                time: commit.time,
+            });
         }
         ledger.next += u64::from(stamp.count);
         (ledger.dropped, ledger.lost) = (stamp.dropped, stamp.lost);
@@ -33,7 +40,8 @@ pub(crate) fn survey(parts: &JournalParts) -> Result<(Ledger, Lsn), JournalError
     if let Some((mut ledger, newest)) = found {
         #[cfg(feature = "planted-bugs")]
         if crate::planted::has(crate::planted::Bug::ForgetLoss) {
-            let before = |mark: &Mark| Dropped { event: mark.first - 1, end: mark.lsn, time: Timestamp::EPOCH };
+            let before =
+                |mark: &Mark| Dropped { event: mark.first - 1, end: mark.lsn, time: Timestamp::EPOCH };
             ledger.dropped = ledger.marks.front().map_or(Dropped::default(), before);
             ledger.lost = None;
         }
@@ -91,7 +99,8 @@ fn decode(commit: &Commit) -> Result<Option<Recorded>, JournalError> {
     let (position, time) = (commit.position(), commit.time);
     let mut events = Vec::with_capacity(stamp.count as usize);
     for (part, record) in (1..=stamp.count).zip(&commit.records[1..]) {
-        let event = ChangeEvent::decode(&record.payload, time, position).map_err(|e| corrupt(e.to_string()))?;
+        let event =
+            ChangeEvent::decode(&record.payload, time, position).map_err(|e| corrupt(e.to_string()))?;
         let id = stamp.first + u64::from(part) - 1;
         if (event.id, event.part, event.parts) != (id, part, stamp.count) {
             return Err(corrupt(format!("event {} stands where {id} belongs", event.id)));

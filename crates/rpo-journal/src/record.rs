@@ -130,7 +130,11 @@ impl Journal {
     /// # Errors
     /// Kind `Invalid`, `Refused`, `NoSpace`, `Unsupported`, `Retry`: certainly not recorded. `Unknown`: a write or sync
     /// failed, and it may or may not survive.
-    pub fn record(&self, transaction: impl Into<Transaction>, level: AckLevel) -> Result<Receipt, JournalError> {
+    pub fn record(
+        &self,
+        transaction: impl Into<Transaction>,
+        level: AckLevel,
+    ) -> Result<Receipt, JournalError> {
         let mut future = self.record_async(transaction, level);
         match self.inner.drive {
             Drive::Thread => wait_parked(future),
@@ -144,7 +148,9 @@ impl Journal {
                     let stepped = matches!(self.inner.log.step(), Step::Flushed | Step::Kept);
                     idle = if stepped { 0 } else { idle + 1 };
                     match &future.accepted {
-                        None if idle > 2 => return Err(future.refusal.take().unwrap_or(JournalError::Writing)),
+                        None if idle > 2 => {
+                            return Err(future.refusal.take().unwrap_or(JournalError::Writing));
+                        }
                         Some(_) if idle == 2 => drop(self.inner.log.sync()), // the verdict tells
                         Some(pending) if idle > 3 => {
                             return Err(JournalError::Undecided { first: pending.first });

@@ -160,9 +160,10 @@ impl Journal {
             let marks = &state.ledger.marks;
             let before = marks.partition_point(|mark| mark.end <= base.position.lsn);
             // What the journal knows itself goes before what the base says of its time.
-            let within = before.checked_sub(1).and_then(|at| marks.get(at)).is_none_or(|mark| {
-                stop.includes(mark.time, mark.first, mark.last(), mark.end)
-            });
+            let within = before
+                .checked_sub(1)
+                .and_then(|at| marks.get(at))
+                .is_none_or(|mark| stop.includes(mark.time, mark.first, mark.last(), mark.end));
             within
                 && match (stop.target, stop.bound) {
                     (Asked::Time(target), Bound::Inclusive) => base.time <= target,

@@ -273,7 +273,10 @@ fn a_replay_begins_at_the_last_base_at_or_before_the_target_not_at_the_newest() 
     let bases = [at[8].clone(), at[2].clone(), at[5].clone()]; // in any order
 
     let time = Asked::Time(at[7].time);
-    assert_eq!(replay(&journal, time, Bound::Inclusive, &bases).unwrap(), (at[5].clone(), vec![11, 12, 13, 14]));
+    assert_eq!(
+        replay(&journal, time, Bound::Inclusive, &bases).unwrap(),
+        (at[5].clone(), vec![11, 12, 13, 14])
+    );
     assert_eq!(replay(&journal, time, Bound::Exclusive, &bases).unwrap(), (at[5].clone(), vec![11, 12]));
     let time = Asked::Time(at[5].time);
     assert_eq!(replay(&journal, time, Bound::Inclusive, &bases).unwrap(), (at[5].clone(), vec![]));
@@ -287,7 +290,10 @@ fn a_replay_begins_at_the_last_base_at_or_before_the_target_not_at_the_newest() 
         assert_eq!(replay(&journal, event, Bound::Exclusive, &bases).unwrap().1, []);
     }
     let error = replay(&journal, Asked::Time(at[1].time), Bound::Inclusive, &bases).unwrap_err();
-    assert!(matches!(error, JournalError::NoBase { earliest: Some(time), .. } if time == at[2].time), "{error}");
+    assert!(
+        matches!(error, JournalError::NoBase { earliest: Some(time), .. } if time == at[2].time),
+        "{error}"
+    );
 }
 
 #[test]

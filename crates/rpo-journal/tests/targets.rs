@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use rpo_core::{AckLevel, ErrorKind, HumanDuration};
 use rpo_journal::{
-    Asked, ChangeEvent, Fanout, FanoutConfig, FanoutParts, Journal, JournalConfig, JournalError, JournalEvent,
-    JournalParts, Target, TargetError, TargetState, TargetStep,
+    Asked, ChangeEvent, Fanout, FanoutConfig, FanoutParts, Journal, JournalConfig, JournalError,
+    JournalEvent, JournalParts, Target, TargetError, TargetState, TargetStep,
 };
 use rpo_os::{OsClock, OsDisk, OsEntropy};
 use rpo_wal::{Drive, Log, LogParts, OpenAs, WalConfig};
@@ -97,7 +97,9 @@ fn retries_wait_longer_each_time_and_end() {
     assert_eq!(fanout.step("flaky").unwrap(), TargetStep::Halted);
 
     let heard = scene.heard();
-    assert!(matches!(&heard[2], JournalEvent::TargetFailed { applied: 0, reason, .. } if reason.contains("3 attempts")));
+    assert!(
+        matches!(&heard[2], JournalEvent::TargetFailed { applied: 0, reason, .. } if reason.contains("3 attempts"))
+    );
     assert_eq!(fanout.status()[0].failures, 3);
     fanout.resume("flaky").unwrap();
     assert_eq!(fanout.step("flaky").unwrap(), TargetStep::Applied(1));
@@ -159,12 +161,17 @@ fn a_target_that_coverage_has_left_behind_fails_and_can_be_set_on_again() {
     let outside = Outside::default();
     let fanout = scene.fanout(&journal, FanoutConfig::default()).unwrap();
     fanout.add("late", Box::new(outside.clone()), Asked::Start).unwrap();
-    (1..=8).for_each(|n| drop(record(&journal, change(n))));
+    for n in 1..=8 {
+        record(&journal, change(n));
+    }
 
     settle(&fanout);
 
     let state = fanout.status()[0].state.clone();
-    assert!(matches!(&state, TargetState::Failed { reason } if reason.contains("nearest is event 4")), "{state:?}");
+    assert!(
+        matches!(&state, TargetState::Failed { reason } if reason.contains("nearest is event 4")),
+        "{state:?}"
+    );
     assert!(matches!(fanout.reset("late", Asked::Event(2)), Err(JournalError::Uncovered { .. })));
     fanout.reset("late", Asked::Event(6)).unwrap();
     settle(&fanout);
@@ -263,7 +270,9 @@ fn a_graceful_stop_drains() {
     let outside = Outside::default();
     *outside.trouble.lock().unwrap() = vec![TargetError::Recoverable("not yet".into())];
     real.fanout.add("one", Box::new(outside.clone()), Asked::Start).unwrap();
-    (0..50).for_each(|n| drop(record(&real.journal, change(n))));
+    for n in 0..50 {
+        record(&real.journal, change(n));
+    }
 
     let stopped = real.fanout.stop(Duration::from_secs(20));
 

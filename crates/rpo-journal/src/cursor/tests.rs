@@ -40,7 +40,10 @@ fn golden_bytes_of_version_0_are_still_read_and_written() {
     assert_eq!(Cursor::decode(&slot), Ok(cursor()));
 }
 
-const GOLDEN: &str = "GOLDEN_CURSOR";
+const GOLDEN: &str = "\
+    52504f435552530a00000100ad8fb1b90500000000000000c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3d204000000000000\
+    067365617263680000000000000000000000000000000000000000000000000000000000000000000000000000000000\
+    00000000000000000000000000000000";
 
 #[test]
 fn every_single_byte_flip_is_refused() {

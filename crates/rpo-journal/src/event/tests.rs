@@ -65,7 +65,9 @@ fn golden_bytes_of_version_0_are_still_read_and_written() {
     assert_eq!(decode(bytes), Ok(event()));
 }
 
-const GOLDEN: &str = "GOLDEN_EVENT";
+const GOLDEN: &str = "\
+    52504f4556540d0a0000020fa1e92f394d00000000000000020000000300000009000000000000000400060002000500\
+    0300000004000000000000000000000073686f706f72646572736b31616c6963656f6e6574776f21";
 
 #[test]
 fn every_single_byte_flip_is_refused() {

@@ -6,7 +6,12 @@ fn at(seconds: i64) -> Timestamp {
 }
 
 fn config(window: u64, events_max: u64, overrun: Overrun) -> JournalConfig {
-    JournalConfig { window: HumanDuration::from_secs(window), events_max, overrun, ..JournalConfig::default() }
+    JournalConfig {
+        window: HumanDuration::from_secs(window),
+        events_max,
+        overrun,
+        ..JournalConfig::default()
+    }
 }
 
 /// Commits of two events each, one per second from second 1 on.
@@ -58,7 +63,10 @@ fn a_transaction_gives_way_whole() {
 fn a_full_journal_that_refuses_drops_nothing() {
     let ledger = ledger(3);
     let error = ledger.plan(at(3), 1, &config(10, 6, Overrun::Refuse)).unwrap_err();
-    assert!(matches!(error, JournalError::Full { events: 6, limit: 6, oldest } if oldest == at(1)), "{error}");
+    assert!(
+        matches!(error, JournalError::Full { events: 6, limit: 6, oldest } if oldest == at(1)),
+        "{error}"
+    );
     assert!(ledger.plan(at(12), 1, &config(10, 6, Overrun::Refuse)).unwrap().newly_expired == 2);
 }
 

@@ -56,7 +56,9 @@ fn golden_bytes_of_version_0_are_still_read_and_written() {
     assert_eq!(Stamp::decode(&fresh.encode()), Ok(fresh));
 }
 
-const GOLDEN: &str = "GOLDEN_STAMP";
+const GOLDEN: &str = "\
+    52504f53544d500a0000010032d417ec6400000000000000030000000000000028000000000000000010000000000000\
+    07000000000000000c00000000000000270000000000000006000000000000000800000000000000";
 
 #[test]
 fn every_single_byte_flip_is_refused() {

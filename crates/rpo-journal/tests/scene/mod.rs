@@ -1,6 +1,7 @@
 //! A machine with a journal on it, and a clock that is moved by hand.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
+pub mod crash;
 pub mod model;
 
 use std::path::{Path, PathBuf};
