@@ -276,7 +276,7 @@ impl Inner {
         };
         let first = state.ledger.next;
         let stamp = Stamp { first, count, dropped: plan.dropped, lost: plan.lost };
-        let ticket = self.log.submit_at(transaction.draft(&stamp), level.clone())?;
+        let ticket = self.log.submit_at(transaction.draft(&stamp), *level)?;
         let pending = Pending { ticket, first, count };
         state.ledger.next += u64::from(count);
         state.pending.push_back(pending.clone());

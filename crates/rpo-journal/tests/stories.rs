@@ -1,4 +1,5 @@
 //! Stories about one journal: recording, coverage, reading, replay.
+#![allow(clippy::unwrap_used, reason = "it is all for tests")]
 
 mod scene;
 

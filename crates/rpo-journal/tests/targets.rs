@@ -1,4 +1,5 @@
 //! Stories about several targets of one journal.
+#![allow(clippy::unwrap_used, reason = "it is all for tests")]
 
 mod scene;
 

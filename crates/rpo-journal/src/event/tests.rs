@@ -94,7 +94,8 @@ fn an_event_cut_short_or_made_longer_is_refused() {
 
 #[test]
 fn rules_hold_even_where_the_checksum_does() {
-    let breaks: [(&str, fn(&mut Vec<u8>)); 6] = [
+    type Break = fn(&mut Vec<u8>);
+    let breaks: [(&str, Break); 6] = [
         ("operations are 1 to 5", |b| b[OPERATION] = 6),
         ("flags are bits 0 to 3", |b| b[FLAGS] |= 0x10),
         ("reserved bytes are zero", |b| b[60] = 1),

@@ -1,5 +1,6 @@
 //! A machine with a journal on it, and a clock that is moved by hand.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
+#![allow(clippy::unwrap_used, reason = "it is all for tests")]
 
 pub mod crash;
 pub mod model;
