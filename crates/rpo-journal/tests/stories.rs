@@ -328,7 +328,11 @@ fn stopping_short_of_the_target_is_never_success() {
     // What cannot be applied.
     let mut applied = 0;
     let error = journal.replay_to(Asked::Event(20), Bound::Inclusive, &bases, |event| {
-        if event.id == 7 { Err("disk full".into()) } else { Ok(applied += 1) }
+        if event.id == 7 {
+            return Err("disk full".into());
+        }
+        applied += 1;
+        Ok(())
     });
     let error = error.unwrap_err();
     assert!(matches!(error, JournalError::Callback { event: 7, applied: 6, .. }), "{error}");
