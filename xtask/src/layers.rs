@@ -11,6 +11,7 @@ pub(crate) const LAYERS: &[(&str, u8)] = &[
     ("rpo-wal", 2),
     ("rpo-storage", 2),
     ("rpo-source-dir", 2),
+    ("rpo-journal", 3),
     ("rpo-storage-opendal", 3),
     ("rpo-repository", 3),
     ("rpo-checkpoint", 4),
