@@ -54,6 +54,7 @@ pub mod planted;
 mod read;
 mod recover;
 mod release;
+pub mod repair;
 mod repersist;
 mod report;
 mod scan;
