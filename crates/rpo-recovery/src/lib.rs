@@ -36,6 +36,7 @@ mod pieces;
 mod plan;
 #[cfg(feature = "planted-bugs")]
 pub mod planted;
+pub mod repair;
 #[cfg(test)]
 mod tests;
 
