@@ -37,6 +37,7 @@ mod plan;
 #[cfg(feature = "planted-bugs")]
 pub mod planted;
 pub mod repair;
+pub mod retention;
 #[cfg(test)]
 mod tests;
 

@@ -382,12 +382,14 @@ impl Look {
             let gaps = self.pieces.len();
             let is_last = index + 1 == live.len();
             let used = self.segment(segment, limit, is_last)?;
-            let gap_inside = self.open.is_some()
-                || self.pieces[gaps..].iter().skip(1).any(|piece| matches!(piece, Piece::Gap(_)));
+            let begins_here = |piece: &Piece| {
+                matches!(piece, Piece::Gap(gap) if gap.file.as_deref() == Some(segment.path.as_path()))
+            };
+            let gaps_within = self.pieces[gaps..].iter().any(begins_here);
+            let gap_inside = self.open.is_some() || gaps_within;
             // A log that only ends too early has no damaged file: what is missing goes behind it.
             let short = self.tail.as_ref().is_some_and(|tail| tail.row == 5 && tail.bytes_past == 0);
-            let gaps_within = self.pieces[gaps..].iter().skip(1).any(|piece| matches!(piece, Piece::Gap(_)));
-            let gap_inside = gap_inside && !(short && !gaps_within);
+            let gap_inside = gap_inside && (gaps_within || !short);
             let whole = segment.trouble.is_none() && used && !gap_inside;
             states.push(state(segment, if used { Use::Live } else { Use::Replaced }, whole));
         }
