@@ -318,13 +318,15 @@ pub(crate) struct WalVerify {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "The plan is printed first. Damaged files are never overwritten or removed: they keep their content under a
+#[command(
+    after_help = "The plan is printed first. Damaged files are never overwritten or removed: they keep their content under a
 name that ends in .damaged-N. What was done is written to repairs.jsonl in the directory of the log.
 
 Examples:
   rpo wal repair /var/lib/bank/log --from file:///mnt/nas/rpo --dry-run
   rpo wal repair /var/lib/bank/log --from file:///mnt/nas/rpo --from 's3://bucket/rpo?region=eu-west-1'
-  rpo wal repair /var/lib/bank/log --accept-loss     give up what no copy has, for good")]
+  rpo wal repair /var/lib/bank/log --accept-loss     give up what no copy has, for good"
+)]
 pub(crate) struct WalRepair {
     /// The directory of the log.
     pub(crate) dir: PathBuf,

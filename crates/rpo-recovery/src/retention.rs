@@ -44,7 +44,12 @@ impl RetentionConfig {
         let mut problems = Problems::new();
         let emergency = self.emergency_window;
         problems.require(emergency >= self.window, "emergency-window", emergency, "at least the window");
-        problems.require(self.bases_min >= 1, "bases-min", self.bases_min, "at least 1: the last base never goes");
+        problems.require(
+            self.bases_min >= 1,
+            "bases-min",
+            self.bases_min,
+            "at least 1: the last base never goes",
+        );
         problems.finish()
     }
 }
@@ -252,6 +257,12 @@ fn needed(catalogue: &Catalogue, start: Timestamp, bases_min: usize) -> BTreeMap
         if let Some(index) = bases.iter().rposition(|base| inside(base, first.from.lsn)) {
             need(index, "the window begins in the log behind it");
         }
+        // Where nothing before it can be replayed, the window begins with a base inside that range.
+        for (index, base) in bases.iter().enumerate() {
+            if base.position.is_some_and(|p| p.lsn > first.from.lsn && p.lsn <= first.to.lsn) {
+                need(index, "the window begins in the log around it");
+            }
+        }
     }
     needs
 }
@@ -295,8 +306,10 @@ fn floor(catalogue: &Catalogue, bases: &[BaseVerdict], start: Timestamp, for_win
         Verdict::Drop => false,
     };
     let positions = catalogue.bases().iter().enumerate();
-    let kept: Vec<Lsn> =
-        positions.filter(|(index, _)| kept(*index)).filter_map(|(_, base)| Some(base.position?.lsn)).collect();
+    let kept: Vec<Lsn> = positions
+        .filter(|(index, _)| kept(*index))
+        .filter_map(|(_, base)| Some(base.position?.lsn))
+        .collect();
     let first = catalogue.ranges().iter().find(|range| range.last_time >= start);
     let Some(first) = first else {
         // Everything is older: only what comes after the newest kept base can still be needed.

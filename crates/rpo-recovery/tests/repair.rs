@@ -19,7 +19,12 @@ const KINDS: &[Damage] = &[
         bytes[10_000..].fill(0);
     }),
     ("a segment filled with noise", |image, names| {
-        image.get_mut(&names[1]).unwrap().iter_mut().enumerate().for_each(|(i, b)| *b = (i * 31 % 251) as u8 | 1);
+        image
+            .get_mut(&names[1])
+            .unwrap()
+            .iter_mut()
+            .enumerate()
+            .for_each(|(i, b)| *b = (i * 31 % 251) as u8 | 1);
     }),
     ("the first header block", |image, names| image.get_mut(&names[1]).unwrap()[20] ^= 1),
     ("the second header block", |image, names| image.get_mut(&names[1]).unwrap()[4096 + 34] ^= 1),
@@ -63,9 +68,14 @@ async fn every_kind_of_damage_is_mended_from_a_copy_that_has_it() {
         let after = site.image();
         for (name, bytes) in &before {
             let kept = after.get(name) == Some(bytes)
-                || after.iter().any(|(new, now)| new.starts_with(&format!("{name}.damaged-")) && now == bytes);
+                || after
+                    .iter()
+                    .any(|(new, now)| new.starts_with(&format!("{name}.damaged-")) && now == bytes);
             let ours = !name.ends_with(".rwal") && !name.starts_with("spare");
-            assert!(kept || ours || name.starts_with("spare"), "{what}: {name} is neither as it was nor kept as evidence");
+            assert!(
+                kept || ours || name.starts_with("spare"),
+                "{what}: {name} is neither as it was nor kept as evidence"
+            );
         }
         let again = site.plan(&scene.full).await.unwrap();
         assert!(again.is_empty(), "{what}: a second repair finds {again:#?}");
@@ -197,7 +207,11 @@ async fn a_crash_at_any_step_leaves_a_log_that_refuses_or_is_whole_and_repair_ca
                 let mut site = Site::of(&image);
                 site.world.crash_at(site.world.steps() + step);
                 let _ = site.repair(&scene.full, false).await;
-                if power { site.world.reboot() } else { site.world.restart() }
+                if power {
+                    site.world.reboot()
+                } else {
+                    site.world.restart()
+                }
                 site.machine = site.world.machine("m");
                 site.world.set_plan(FaultPlan::calm());
                 let at = format!("{what}, step {step}, power {power}");
@@ -252,7 +266,10 @@ async fn every_kth_byte_flipped_is_mended_or_harmless() {
     let mut mended = 0;
     for (name, bytes) in scene.image.iter().filter(|(name, _)| *name != "lock") {
         let end = (frames_end(bytes) + 600).min(bytes.len());
-        for at in (0..end).step_by(251).chain([0, 9, 13, 20, 4096, 4109, 8192, 8196, 8200, 8208].into_iter().filter(|at| *at < end)) {
+        for at in (0..end)
+            .step_by(251)
+            .chain([0, 9, 13, 20, 4096, 4109, 8192, 8196, 8200, 8208].into_iter().filter(|at| *at < end))
+        {
             let site = Site::of(&scene.damaged(|image| image.get_mut(name).unwrap()[at] ^= 0x41));
             let condition = site.condition();
             let opened = Site::of(&site.image()).commits();
@@ -270,7 +287,9 @@ async fn every_kth_byte_flipped_is_mended_or_harmless() {
                 let whole = scene.commits.len() as u64;
                 let at_end = plan.loss.as_ref().is_some_and(|l| l.cut.sequence.unwrap().get() == whole);
                 assert_eq!(plan.loss.is_some(), at_end, "{what}: {:#?}", plan.loss);
-                site.repair(&scene.full, at_end).await.unwrap_or_else(|e| panic!("{what}: {e}\n{condition:#?}"));
+                site.repair(&scene.full, at_end)
+                    .await
+                    .unwrap_or_else(|e| panic!("{what}: {e}\n{condition:#?}"));
                 mended += 1;
             }
             assert_eq!(site.commits().unwrap_or_else(|e| panic!("{what}: {e}")), scene.commits, "{what}");

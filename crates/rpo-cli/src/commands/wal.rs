@@ -160,7 +160,9 @@ fn describe(condition: &Condition) -> String {
         lines.extend(file.trouble.iter().map(|why| format!("DAMAGED {}: {why}", text::line(&name))));
     }
     lines.extend(condition.pieces.iter().filter_map(|piece| match piece {
-        Piece::Gap(gap) => Some(format!("GAP {}: {}{}", span(gap.from.position(), gap.to), gap.why, place(gap))),
+        Piece::Gap(gap) => {
+            Some(format!("GAP {}: {}{}", span(gap.from.position(), gap.to), gap.why, place(gap)))
+        }
         Piece::Run(_) => None,
     }));
     if let Some(tail) = &condition.tail {
@@ -219,8 +221,10 @@ fn segments(condition: &Condition) -> String {
             if file.whole { "whole" } else { "DAMAGED" }.to_owned(),
         ]
     });
-    let head =
-        ["segment", "lsn", "sequence", "epoch", "ordinal", "size", "frames", "commits", "first", "last", "state"];
+    let head = [
+        "segment", "lsn", "sequence", "epoch", "ordinal", "size", "frames", "commits", "first", "last",
+        "state",
+    ];
     table(&head, rows.collect::<Vec<_>>())
 }
 
@@ -245,7 +249,8 @@ async fn verify(verify: &WalVerify, output: Output) -> anyhow::Result<u8> {
     let condition = ops::wal_condition(&parts, &verify.dir)?;
     let copies = copies(&parts, &verify.against, verify.stream.as_ref(), &verify.secret).await?;
     let comparisons = ops::wal_compare(&condition, &copies).await?;
-    let agrees = comparisons.iter().all(|comparison| comparison.agrees() && comparison.only_archive.is_empty());
+    let agrees =
+        comparisons.iter().all(|comparison| comparison.agrees() && comparison.only_archive.is_empty());
     let value = json!({
         "whole": condition.is_whole(), "agrees": agrees, "condition": condition, "comparisons": comparisons,
     });
@@ -280,7 +285,9 @@ fn compared(comparison: &Comparison) -> String {
     lines.extend(only("here (not archived yet)", &comparison.only_local));
     lines.extend(only("in the copy", &comparison.only_archive));
     lines.extend(comparison.fenced_by.map(|epoch| format!("  note: there, epoch {epoch} took over")));
-    lines.extend(comparison.trouble.iter().map(|why| format!("  it could not be read on: {}", text::line(why))));
+    lines.extend(
+        comparison.trouble.iter().map(|why| format!("  it could not be read on: {}", text::line(why))),
+    );
     lines.join("\n")
 }
 
@@ -356,13 +363,16 @@ fn planned(plan: &RepairPlan, copies: &[RepairCopy]) -> String {
         lines.push("write the control file anew".to_owned());
     }
     lines.extend(plan.loss.iter().map(|loss| format!("LOST with --accept-loss only: {}", lost(loss))));
-    lines.extend(plan.begins_epoch.map(|epoch| format!("go on in epoch {epoch}, so that no position is held twice")));
+    lines.extend(
+        plan.begins_epoch.map(|epoch| format!("go on in epoch {epoch}, so that no position is held twice")),
+    );
     lines.extend(plan.notes.iter().map(|note| format!("note: {note}")));
     lines.join("\n")
 }
 
 fn answered<'a>(answer: &Answer, name: &impl Fn(usize) -> &'a str) -> Vec<String> {
-    let mut lines = vec![format!("missing {}: {}", span(answer.gap.from.position(), answer.gap.to), answer.gap.why)];
+    let mut lines =
+        vec![format!("missing {}: {}", span(answer.gap.from.position(), answer.gap.to), answer.gap.why)];
     for fill in &answer.fills {
         let (from, to) = (fill.part.from.position(), fill.part.to.position());
         lines.push(format!("  {} has {from} to {to}", text::line(name(fill.copy))));

@@ -90,7 +90,8 @@ pub async fn ask(condition: &Condition, copies: &[RepairCopy]) -> Asked {
     for copy in copies {
         match copy.archive.coverage().await {
             Ok(coverage) => {
-                let newest = coverage.histories.iter().map(|h| h.tip).chain(coverage.damaged.keys().copied()).max();
+                let newest =
+                    coverage.histories.iter().map(|h| h.tip).chain(coverage.damaged.keys().copied()).max();
                 newest_epoch = newest_epoch.max(newest);
                 let found = history_of(&coverage.histories, own).cloned();
                 if found.is_none() {
@@ -195,14 +196,18 @@ async fn take(
                 at = next;
             }
             Err(what) => {
-                let why = format!("its frame at lsn {} does not follow on what is here: {what}", head.base_lsn);
+                let why =
+                    format!("its frame at lsn {} does not follow on what is here: {what}", head.base_lsn);
                 return (parts, Some(why));
             }
         }
     }
     match to {
         GapEnd::Before(next) if past(&at) && !at.joins(&next) => {
-            let why = format!("what it holds up to lsn {} is of another history: the log goes on from other frames", at.lsn);
+            let why = format!(
+                "what it holds up to lsn {} is of another history: the log goes on from other frames",
+                at.lsn
+            );
             (Vec::new(), Some(why))
         }
         _ => (parts, None),

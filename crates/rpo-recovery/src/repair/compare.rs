@@ -147,7 +147,12 @@ fn meet(comparison: &mut Comparison, local: &mut Local, theirs: &Frame) -> Resul
         Some(ours) => {
             let what = format!(
                 "here a frame of epoch {} to {}, committed {}; there one of epoch {} to {}, committed {}",
-                ours.head().epoch, ours.head().end_lsn(), ours.head().commit_time, head.epoch, head.end_lsn(), head.commit_time
+                ours.head().epoch,
+                ours.head().end_lsn(),
+                ours.head().commit_time,
+                head.epoch,
+                head.end_lsn(),
+                head.commit_time
             );
             comparison.differs(head.base_lsn, what);
             local.advance()?;

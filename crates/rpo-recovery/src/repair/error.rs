@@ -19,13 +19,17 @@ pub enum RepairError {
     #[error("{}: there is no log here", .0.display())]
     NoLog(PathBuf),
     /// Records would be lost, and nobody accepted that.
-    #[error("{0}; nothing was changed; next: ask another copy (--from), or give these records up for good with --accept-loss")]
+    #[error(
+        "{0}; nothing was changed; next: ask another copy (--from), or give these records up for good with --accept-loss"
+    )]
     LossNotAccepted(String),
     /// The log is not what the plan was made for.
     #[error("{}: changed since the plan was made; nothing was changed by this repair; next: the same command again", .0.display())]
     Changed(PathBuf),
     /// No place is left between two segments for a new one.
-    #[error("{dir}: no ordinal is free between the segments around lsn {lsn}: restore the log's thing from a checkpoint instead")]
+    #[error(
+        "{dir}: no ordinal is free between the segments around lsn {lsn}: restore the log's thing from a checkpoint instead"
+    )]
     NoOrdinal {
         /// Directory of the log.
         dir: String,

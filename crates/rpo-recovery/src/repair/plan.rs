@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use rpo_core::{Epoch, LogId, Position};
-use rpo_wal::repair::{Condition, ControlState, FileState, Gap, GapEnd, NewControl, Piece, Run, SegmentSpec, Use};
+use rpo_wal::repair::{
+    Condition, ControlState, FileState, Gap, GapEnd, NewControl, Piece, Run, SegmentSpec, Use,
+};
 use serde::Serialize;
 
 use super::ask::{Answer, Asked, Part, own_epoch};
@@ -149,17 +151,18 @@ fn run_of<'a>(condition: &'a Condition, file: &FileState) -> Option<&'a Run> {
 }
 
 /// The log that will be, up to the first thing that nobody has.
-fn elements<'a>(condition: &'a Condition, asked: &'a Asked) -> (Vec<Element<'a>>, Option<(usize, &'a Answer)>) {
+fn elements<'a>(
+    condition: &'a Condition,
+    asked: &'a Asked,
+) -> (Vec<Element<'a>>, Option<(usize, &'a Answer)>) {
     let mut elements = Vec::new();
     let mut answers = asked.answers.iter();
     for (index, piece) in condition.pieces.iter().enumerate() {
         match piece {
-            Piece::Run(run) => {
-                match condition.segments().find(|file| file.path == run.file && file.whole) {
-                    Some(file) => elements.push(Element::Kept(file)),
-                    None => elements.push(Element::Built(SourcePart::Local(run.clone()), of_run(run))),
-                }
-            }
+            Piece::Run(run) => match condition.segments().find(|file| file.path == run.file && file.whole) {
+                Some(file) => elements.push(Element::Kept(file)),
+                None => elements.push(Element::Built(SourcePart::Local(run.clone()), of_run(run))),
+            },
             Piece::Gap(gap) => {
                 let Some(answer) = answers.next() else { continue };
                 debug_assert_eq!(&answer.gap, gap);

@@ -53,7 +53,9 @@ pub(super) fn write(
     text.push(b'\n');
     let (file, new) = match disk.open(&path, Access::ReadWrite) {
         Ok(file) => (file, false),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => (disk.create_new(&path).map_err(fail("create"))?, true),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            (disk.create_new(&path).map_err(fail("create"))?, true)
+        }
         Err(e) => return Err(fail("open")(e)),
     };
     let at = file.len().map_err(fail("length"))?;

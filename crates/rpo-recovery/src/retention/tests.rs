@@ -16,7 +16,17 @@ fn base(number: u64, lsn: u64, time: i64) -> Base {
     let id = CheckpointId { source: SourceId::new("bank").unwrap(), number };
     let time = Timestamp::from_micros(time);
     let (position, names) = (Some(at(lsn)), Vec::new());
-    Base { id, state: number, started: time, finished: time, position, bytes: 0, entries: 0, left_out: 0, names }
+    Base {
+        id,
+        state: number,
+        started: time,
+        finished: time,
+        position,
+        bytes: 0,
+        entries: 0,
+        left_out: 0,
+        names,
+    }
 }
 
 /// Commit n ends at LSN n and was committed at second n; ranges of `step`, from `first` on.
@@ -24,10 +34,17 @@ fn catalogue(first: u64, commits: u64, step: u64, bases: &[u64]) -> Catalogue {
     let range = |from: u64| {
         let to = (from + step).min(commits);
         let time = |n: u64| Timestamp::from_micros(n as i64 * SECOND);
-        Range { epoch: Epoch::FIRST, from: at(from), to: at(to), first_time: time(from + 1), last_time: time(to) }
+        Range {
+            epoch: Epoch::FIRST,
+            from: at(from),
+            to: at(to),
+            first_time: time(from + 1),
+            last_time: time(to),
+        }
     };
     let ranges = (first..commits).step_by(usize::try_from(step).unwrap()).map(range).collect();
-    let bases = bases.iter().enumerate().map(|(n, lsn)| base(n as u64 + 1, *lsn, *lsn as i64 * SECOND)).collect();
+    let bases =
+        bases.iter().enumerate().map(|(n, lsn)| base(n as u64 + 1, *lsn, *lsn as i64 * SECOND)).collect();
     Catalogue::new(bases, ranges)
 }
 
@@ -83,7 +100,12 @@ fn what_is_old_goes_and_says_why() {
     let now = Now::Confirmed(Timestamp::from_micros(100 * SECOND));
     let kept = plan_retention(&catalogue, &config(10, 45), now, Emergency::Keep).unwrap();
     let verdicts: Vec<_> = kept.bases.iter().map(|b| b.verdict).collect();
-    assert_eq!(verdicts, [Verdict::Drop, Verdict::KeepForEmergency, Verdict::Keep, Verdict::Keep], "{}", kept.simulate());
+    assert_eq!(
+        verdicts,
+        [Verdict::Drop, Verdict::KeepForEmergency, Verdict::Keep, Verdict::Keep],
+        "{}",
+        kept.simulate()
+    );
     assert_eq!(kept.keep_from, Some(KeepFrom { epoch: Epoch::FIRST, lsn: Lsn::new(50) }));
     let given_up = plan_retention(&catalogue, &config(10, 45), now, Emergency::GiveUp).unwrap();
     assert_eq!(given_up.keep_from, Some(KeepFrom { epoch: Epoch::FIRST, lsn: Lsn::new(80) }));

@@ -147,14 +147,17 @@ pub struct Scene {
 
 pub async fn store(name: &str) -> CopySpec {
     let storage = Arc::new(MemoryStorage::named(name));
-    let parts = RepositoryParts {
-        storage,
-        clock: Arc::new(OsClock::new()),
-        entropy: Arc::new(OsEntropy::new()),
-    };
+    let parts =
+        RepositoryParts { storage, clock: Arc::new(OsClock::new()), entropy: Arc::new(OsEntropy::new()) };
     let repository = Repository::init(parts, InitOptions::unencrypted()).await.unwrap();
     let domain = CopyDomain::default();
-    CopySpec { name: CopyName::new(name).unwrap(), domain, url: format!("memory://{name}"), role: Role::Home, repository }
+    CopySpec {
+        name: CopyName::new(name).unwrap(),
+        domain,
+        url: format!("memory://{name}"),
+        role: Role::Home,
+        repository,
+    }
 }
 
 pub fn stream() -> StreamId {

@@ -77,7 +77,16 @@ impl SegmentBuilder {
         let file = disk.create_new(&path).map_err(|e| WalError::io("create", &*path, e))?;
         let capacity = FRAMES_OFFSET + spec.frame_bytes;
         let prepared = Prepared { log, salt: spec.salt, capacity, created: now };
-        Ok(Self { path, file, prepared, first_chain: None, at: spec.base, spec, buffer: Vec::new(), written: 0 })
+        Ok(Self {
+            path,
+            file,
+            prepared,
+            first_chain: None,
+            at: spec.base,
+            spec,
+            buffer: Vec::new(),
+            written: 0,
+        })
     }
 
     /// Adds the next frame.
@@ -124,7 +133,10 @@ impl SegmentBuilder {
             what,
         };
         if self.written != self.spec.frame_bytes {
-            return Err(bad(format!("{} bytes of frames came, {} were announced", self.written, self.spec.frame_bytes)));
+            return Err(bad(format!(
+                "{} bytes of frames came, {} were announced",
+                self.written, self.spec.frame_bytes
+            )));
         }
         let chain = self.spec.base.chain.or(self.first_chain);
         let begins = self.spec.base.lsn.get() == 0 && chain.unwrap_or(0) == 0;

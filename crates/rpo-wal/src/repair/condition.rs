@@ -281,7 +281,16 @@ pub fn examine_dir(disk: &dyn Disk, dir: &Path, witness: Lsn) -> Result<Conditio
         .and_then(|mut survey| examine(dir, &mut survey, Position::START, witness).map(drop))
         .err()
         .map(|error| error.to_string());
-    let mut look = Look { known, witness, pieces: Vec::new(), open: None, place: None, notes: Vec::new(), durable: Lsn::ZERO, tail: None };
+    let mut look = Look {
+        known,
+        witness,
+        pieces: Vec::new(),
+        open: None,
+        place: None,
+        notes: Vec::new(),
+        durable: Lsn::ZERO,
+        tail: None,
+    };
     look.durable = [known.map(|c| c.durable), Some(witness), Some(files.stray_durable)]
         .into_iter()
         .flatten()
@@ -332,9 +341,8 @@ impl Look {
                 candidate.trouble = Some("it belongs to another log: move it away".to_owned());
             }
         }
-        let (foreign, candidates): (Vec<_>, Vec<_>) = candidates
-            .into_iter()
-            .partition(|c| c.prepared.zip(log).is_some_and(|(p, log)| p.log != log));
+        let (foreign, candidates): (Vec<_>, Vec<_>) =
+            candidates.into_iter().partition(|c| c.prepared.zip(log).is_some_and(|(p, log)| p.log != log));
         let (live, replaced) = self.split_live(candidates);
         let mut states = self.walk_all(&live)?;
         states.extend(replaced.iter().map(|c| state(c, Use::Replaced, true)));
@@ -355,7 +363,8 @@ impl Look {
 
     /// From its base on, the segment bound last wins; a segment whose header cannot be read stands where its name says.
     fn split_live(&self, candidates: Vec<Candidate>) -> (Vec<Candidate>, Vec<Candidate>) {
-        let (mut known, unknown): (Vec<_>, Vec<_>) = candidates.into_iter().partition(|c| c.ordinal().is_some());
+        let (mut known, unknown): (Vec<_>, Vec<_>) =
+            candidates.into_iter().partition(|c| c.ordinal().is_some());
         known.sort_by_key(Candidate::ordinal);
         let (mut live, mut replaced): (Vec<Candidate>, Vec<Candidate>) = (Vec::new(), Vec::new());
         for segment in known.into_iter().rev() {
@@ -382,9 +391,7 @@ impl Look {
             let gaps = self.pieces.len();
             let is_last = index + 1 == live.len();
             let used = self.segment(segment, limit, is_last)?;
-            let begins_here = |piece: &Piece| {
-                matches!(piece, Piece::Gap(gap) if gap.file.as_deref() == Some(segment.path.as_path()))
-            };
+            let begins_here = |piece: &Piece| matches!(piece, Piece::Gap(gap) if gap.file.as_deref() == Some(segment.path.as_path()));
             let gaps_within = self.pieces[gaps..].iter().any(begins_here);
             let gap_inside = self.open.is_some() || gaps_within;
             // A log that only ends too early has no damaged file: what is missing goes behind it.
@@ -446,7 +453,12 @@ impl Look {
             if place.lsn < from.lsn {
                 self.begin_gap(Some(place), None, None, "the segment that held it is missing");
             } else if !place.joins(&walk::place(&from)) {
-                self.begin_gap(Some(place), Some(segment), Some(from.offset), "the next segment does not go on where this one ends");
+                self.begin_gap(
+                    Some(place),
+                    Some(segment),
+                    Some(from.offset),
+                    "the next segment does not go on where this one ends",
+                );
                 self.notes.push(format!("{}: left out, it follows on other frames", segment.path.display()));
                 return Ok(true);
             } else {
@@ -513,8 +525,10 @@ impl Look {
     }
 
     fn skip_to(&self, segment: &Candidate, from: Expect, lsn: Lsn) -> Result<Option<Expect>, WalError> {
-        let stop = walk::walk(segment, from, Some(lsn)).map_err(|e| WalError::io("read", &*segment.path, e))?;
-        Ok((stop.next.is_none() && stop.at.lsn == lsn && stop.at.offset < segment.capacity).then_some(stop.at))
+        let stop =
+            walk::walk(segment, from, Some(lsn)).map_err(|e| WalError::io("read", &*segment.path, e))?;
+        Ok((stop.next.is_none() && stop.at.lsn == lsn && stop.at.offset < segment.capacity)
+            .then_some(stop.at))
     }
 
     fn clean_after(&self, segment: &Candidate, at: &Expect) -> Result<bool, WalError> {
@@ -559,7 +573,8 @@ impl Look {
     /// Why what stands at the end of the newest segment is damage; none if it is where the log ends.
     fn judge(&mut self, segment: &Candidate, at: &Expect, stop: &Next) -> Result<Option<String>, WalError> {
         let io = |e| WalError::io("read", &*segment.path, e);
-        let beyond = scan::search(&*segment.file, at.offset, segment.capacity, at.salt, at.lsn).map_err(io)?;
+        let beyond =
+            scan::search(&*segment.file, at.offset, segment.capacity, at.salt, at.lsn).map_err(io)?;
         let written = beyond.written_to > at.offset;
         let sector_end = (at.offset + HEAD_BYTES as u64).next_multiple_of(512).min(segment.capacity);
         let (stands, to) = match stop {
@@ -596,10 +611,16 @@ fn told(verdict: Verdict, stop: &Next) -> (u8, &'static str, Option<String>) {
         Verdict::Clean => (2, "clean end", None),
         Verdict::Torn => (3, "torn by a crash before it was synced: opening cuts it", None),
         Verdict::Unordered => (7, "one unsynced window, written out of order: opening cuts it", None),
-        Verdict::Rot => {
-            (4, "damaged: no write was cut short here", damage("no sector of it is zero, so no write was cut short"))
-        }
-        Verdict::Lost => (5, "a witness says that more was durable: acknowledged data is lost", damage("a witness says that it was durable")),
+        Verdict::Rot => (
+            4,
+            "damaged: no write was cut short here",
+            damage("no sector of it is zero, so no write was cut short"),
+        ),
+        Verdict::Lost => (
+            5,
+            "a witness says that more was durable: acknowledged data is lost",
+            damage("a witness says that it was durable"),
+        ),
         Verdict::RotProven => {
             (6, "damaged: it was durable once", damage("a later frame proves that it was durable"))
         }

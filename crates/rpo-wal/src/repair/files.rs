@@ -159,7 +159,17 @@ fn look(
         // Nothing in it can be placed: kept as it is, and named as damage.
         let (base, epoch) = (Lsn::new(u64::MAX), Epoch::FIRST);
         let path = path.to_owned();
-        return Ok(Some(Candidate { path, file, prepared, bound: None, base, epoch, salt, capacity, trouble }));
+        return Ok(Some(Candidate {
+            path,
+            file,
+            prepared,
+            bound: None,
+            base,
+            epoch,
+            salt,
+            capacity,
+            trouble,
+        }));
     };
     Ok(Some(Candidate { path: path.to_owned(), file, prepared, bound, base, epoch, salt, capacity, trouble }))
 }
