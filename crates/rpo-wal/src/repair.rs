@@ -18,6 +18,3 @@ pub use chain::Chain;
 pub use condition::{Condition, ControlState, FileState, Gap, GapEnd, Piece, Run, TailState, examine_dir};
 pub use files::Use;
 pub use place::{NewControl, Workshop};
-
-#[cfg(test)]
-mod tests;

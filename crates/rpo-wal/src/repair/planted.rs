@@ -9,8 +9,6 @@ pub enum RepairBug {
     ChainUnchecked,
     /// What was damaged is removed instead of kept.
     EvidenceRemoved,
-    /// The old segment is moved away before the new one has its name.
-    GapBetweenNames,
 }
 
 thread_local! {
