@@ -95,6 +95,7 @@ impl RepairPlan {
 }
 
 /// Some part of the log that will be.
+#[expect(clippy::large_enum_variant, reason = "a handful for each repair")]
 enum Element<'a> {
     Kept(&'a FileState),
     Built(SourcePart, Part),

@@ -94,7 +94,7 @@ pub fn pending_epoch(disk: &dyn Disk, dir: &Path) -> Result<Option<Epoch>, Repai
     let mut text = vec![0; usize::try_from(len - from).unwrap_or(0)];
     let read = file.read_at(&mut text, from).map_err(fail("read"))?;
     let lines = text[..read].split(|byte| *byte == b'\n');
-    let seen = lines.filter_map(|line| serde_json::from_slice::<Seen>(line).ok());
-    let last = seen.last();
+    let mut seen = lines.filter_map(|line| serde_json::from_slice::<Seen>(line).ok());
+    let last = seen.next_back();
     Ok(last.filter(|seen| seen.event == "begin").and_then(|seen| seen.begins_epoch))
 }
