@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use rpo::core::target::Target;
-use rpo::core::{CopyName, HumanDuration, PointName, SourceId};
+use rpo::core::{CopyName, HumanDuration, PointName, SourceId, StreamId};
 
 /// Protects data and says at every moment how much would be lost if a disk, a machine or a region vanished now.
 #[derive(Debug, Parser)]
@@ -63,6 +63,9 @@ pub(crate) enum Command {
     Verify(Verify),
     /// Name this moment: takes a checkpoint that can be restored by its name
     Tag(Tag),
+    /// Look into a log's directory, check every byte of it, mend it from copies
+    #[command(subcommand)]
+    Wal(Wal),
     /// Print a completion script for a shell
     Completions(Completions),
     #[command(hide = true)]
@@ -264,6 +267,83 @@ pub(crate) struct Tag {
     pub(crate) system: SourceId,
     /// The name of this moment.
     pub(crate) name: PointName,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Wal {
+    /// What is in the directory: segments, gaps, how it ends and why; takes no lock, changes nothing
+    Inspect(WalInspect),
+    /// Read and check every byte of every frame; exit code 22 if anything is damaged or differs from a copy
+    Verify(WalVerify),
+    /// Mend the log: fetch what is damaged from copies, keep the damaged files as evidence
+    Repair(WalRepair),
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  rpo wal inspect /var/lib/bank/log\n  rpo wal inspect /var/lib/bank/log --entries --from 4096 --limit 20\n  rpo wal inspect /var/lib/bank/log --json | jq '.pieces[] | select(.gap)'"
+)]
+pub(crate) struct WalInspect {
+    /// The directory of the log.
+    pub(crate) dir: PathBuf,
+    /// Begin with the frame or entry that holds this LSN.
+    #[arg(long, value_name = "LSN", default_value_t = 0)]
+    pub(crate) from: u64,
+    /// List at most so many frames or entries.
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub(crate) limit: usize,
+    /// List the frames: one for each group of commits that was synced together.
+    #[arg(long, conflicts_with = "entries")]
+    pub(crate) frames: bool,
+    /// List the commits and markers.
+    #[arg(long)]
+    pub(crate) entries: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  rpo wal verify /var/lib/bank/log\n  rpo wal verify /var/lib/bank/log --against 's3://bucket/rpo?region=eu-west-1' --stream bank"
+)]
+pub(crate) struct WalVerify {
+    /// The directory of the log.
+    pub(crate) dir: PathBuf,
+    /// Compare frame by frame with the archive in this repository; may be given several times.
+    #[arg(long, value_name = "URL")]
+    pub(crate) against: Vec<String>,
+    /// Name of the log in the repository. Default: the only one that is there.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) stream: Option<StreamId>,
+    #[command(flatten)]
+    pub(crate) secret: SecretFrom,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The plan is printed first. Damaged files are never overwritten or removed: they keep their content under a
+name that ends in .damaged-N. What was done is written to repairs.jsonl in the directory of the log.
+
+Examples:
+  rpo wal repair /var/lib/bank/log --from file:///mnt/nas/rpo --dry-run
+  rpo wal repair /var/lib/bank/log --from file:///mnt/nas/rpo --from 's3://bucket/rpo?region=eu-west-1'
+  rpo wal repair /var/lib/bank/log --accept-loss     give up what no copy has, for good"
+)]
+pub(crate) struct WalRepair {
+    /// The directory of the log.
+    pub(crate) dir: PathBuf,
+    /// A repository whose archive may have what is missing; may be given several times.
+    #[arg(long, value_name = "URL")]
+    pub(crate) from: Vec<String>,
+    /// Name of the log in the repository. Default: the only one that is there.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) stream: Option<StreamId>,
+    /// Only show what would be done.
+    #[arg(long, visible_alias = "plan")]
+    pub(crate) dry_run: bool,
+    /// Give up what no copy has: the log is cut before it, everything after goes aside, and it goes on in a new epoch.
+    #[arg(long)]
+    pub(crate) accept_loss: bool,
+    #[command(flatten)]
+    pub(crate) secret: SecretFrom,
 }
 
 #[derive(Debug, Args)]

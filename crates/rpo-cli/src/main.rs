@@ -67,6 +67,7 @@ async fn run(arguments: Arguments, output: Output) -> anyhow::Result<u8> {
         Command::Restore(restore) => commands::restore::run(&config, restore, output).await,
         Command::Verify(verify) => commands::verify::run(&config, verify, output).await,
         Command::Tag(tag) => commands::tag::run(&config, &tag, output).await,
+        Command::Wal(wal) => commands::wal::run(&wal, output).await,
         Command::Completions(completions) => commands::completions::run(&completions, output),
     }
 }

@@ -36,6 +36,8 @@ mod pieces;
 mod plan;
 #[cfg(feature = "planted-bugs")]
 pub mod planted;
+pub mod repair;
+pub mod retention;
 #[cfg(test)]
 mod tests;
 

@@ -11,10 +11,12 @@ pub enum PlantedBug {
     OneCommitTooMany,
     /// The newest checkpoint is taken, also one past the target.
     BasePastTarget,
+    /// Retention keeps the newest base of a stretch instead of the one at or before the window's beginning.
+    NewestBaseKept,
 }
 
 impl PlantedBug {
-    /// All of them.
+    /// All that a restore shows; what retention does wrong is its own tests' to catch.
     pub const ALL: &[Self] = &[Self::TimeLeftOut, Self::OneCommitTooMany, Self::BasePastTarget];
 }
 

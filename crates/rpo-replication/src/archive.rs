@@ -3,6 +3,7 @@
 mod entries;
 mod history;
 mod parts;
+mod raw;
 mod search;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +17,7 @@ use rpo_storage::{Key, StorageError};
 
 pub use self::entries::EntryStream;
 pub use self::history::{Break, Coverage, History, Leg};
+pub use self::raw::FrameStream;
 pub use self::search::{ArchivePoint, FoundTransaction};
 use crate::ReplicationError;
 use crate::batch::{self, BatchHead, Digest};

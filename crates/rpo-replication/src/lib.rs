@@ -96,7 +96,9 @@ mod spool;
 mod store;
 mod takeover;
 
-pub use archive::{Archive, ArchivePoint, Break, Coverage, EntryStream, FoundTransaction, History, Leg};
+pub use archive::{
+    Archive, ArchivePoint, Break, Coverage, EntryStream, FoundTransaction, FrameStream, History, Leg,
+};
 pub use batch::{BatchCodec, BatchHead, Digest, ParentLink};
 pub use copies::{Copies, CopyDomain, CopySpec, CopyState, Health, LogCursor, ObjectCursor, Role, Seen};
 pub use error::ReplicationError;

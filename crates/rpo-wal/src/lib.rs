@@ -60,6 +60,7 @@ mod prepare;
 mod read;
 mod recover;
 mod release;
+pub mod repair;
 mod repersist;
 mod report;
 mod scan;

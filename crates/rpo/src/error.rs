@@ -113,6 +113,9 @@ pub enum Error {
     /// A restore failed.
     #[error(transparent)]
     Recovery(Box<rpo_recovery::RecoveryError>),
+    /// A log could not be mended.
+    #[error(transparent)]
+    Repair(#[from] rpo_recovery::repair::RepairError),
     /// A restorer failed.
     #[error(transparent)]
     Restore(#[from] rpo_core::ports::RestoreError),
@@ -187,6 +190,7 @@ impl Error {
                 RecoveryError::Checkpoint(error) if lacks_object(error) => ErrorKind::Corrupt,
                 error => error.kind(),
             },
+            Self::Repair(error) => error.kind(),
             Self::Restore(error) => error.kind(),
             Self::State { source, .. } => ErrorKind::of_io(source),
             Self::NotProtected(_) => ErrorKind::Unknown,

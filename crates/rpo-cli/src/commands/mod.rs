@@ -11,6 +11,7 @@ pub(crate) mod run;
 pub(crate) mod status;
 pub(crate) mod tag;
 pub(crate) mod verify;
+pub(crate) mod wal;
 
 use std::path::Path;
 use std::time::Duration;

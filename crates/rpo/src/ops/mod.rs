@@ -4,6 +4,7 @@ mod checkpoint;
 mod restore;
 mod status;
 mod verify;
+mod wal;
 
 pub use checkpoint::{CheckpointReport, CheckpointRequest, checkpoint};
 pub use restore::{
@@ -11,3 +12,4 @@ pub use restore::{
 };
 pub use status::{status, survey};
 pub use verify::{CopyVerdict, Finding, VerifyOutcome, VerifyRequest, verify};
+pub use wal::{wal_compare, wal_condition, wal_copies, wal_plan, wal_repair};

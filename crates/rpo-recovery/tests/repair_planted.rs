@@ -1,0 +1,44 @@
+//! Faults of a repair, switched on: the stories' verdicts must notice each.
+#![cfg(feature = "planted-bugs")]
+
+mod mending;
+
+use mending::{Image, Scene, Site};
+use rpo_wal::repair::planted::{RepairBug, with};
+
+fn block_on<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
+}
+
+fn newest_header_damaged(scene: &Scene) -> Image {
+    let newest = scene.segments().pop().unwrap();
+    scene.damaged(|image| image.get_mut(&newest).unwrap()[20] ^= 1)
+}
+
+#[test]
+fn frames_that_follow_on_others_are_noticed() {
+    let (whole, other) = block_on(async { (Scene::new(3, 40).await, Scene::new(1, 90).await) });
+    let plan = || block_on(async { Site::of(&whole.image).plan(&other.full).await.unwrap() });
+    assert!(plan().is_empty());
+    assert!(
+        !with(RepairBug::ChainUnchecked, plan).is_empty(),
+        "another log's frames would be put behind this one"
+    );
+}
+
+#[test]
+fn evidence_that_is_removed_is_noticed() {
+    let scene = block_on(Scene::new(1, 90));
+    let image = newest_header_damaged(&scene);
+    let kept = || {
+        let site = Site::of(&image);
+        block_on(site.repair(&scene.full, false)).unwrap();
+        let after = site.image();
+        image
+            .iter()
+            .filter(|(n, _)| n.ends_with(".rwal"))
+            .all(|(_, bytes)| after.values().any(|now| now == bytes))
+    };
+    assert!(kept());
+    assert!(!with(RepairBug::EvidenceRemoved, kept));
+}
