@@ -97,7 +97,10 @@ pub use mirror::{Mirror, MirrorConfig, MirrorStep};
 pub use names::{batch_key, epoch_prefix, healed_key, stream_prefix};
 pub use object::{ArchiveObject, OpenBatch, open_object};
 pub use policy::{PolicyError, SyncPolicy};
-pub use shipper::{LogShipper, ShipConfig, ShipStep, ShipView, ShipperParts, Start};
+pub use shipper::{
+    CopyStats, LogShipper, RATE_WINDOW, ShipConfig, ShipStep, ShipView, ShipperParts, SpoolFull, SpoolStats,
+    Start,
+};
 pub use source::{FrameSource, SourceFault};
 pub use spool::{Origin, Spool, Tip};
 pub use takeover::{Fork, Takeover, TakeoverOptions, take_over};
@@ -109,4 +112,6 @@ pub use takeover::{Fork, Takeover, TakeoverOptions, take_over};
 pub enum PlantedBug {
     /// The shipper goes on past a fence as if its batch had been taken.
     FenceIgnored,
+    /// A batch that was refused because something has its name counts as sent, whatever stands there.
+    TakenIsOurs,
 }
