@@ -176,6 +176,18 @@ pub enum ReplicationError {
         /// What was found, and what the bill says.
         why: String,
     },
+    /// The spool is full: what is appended now could not be sealed until a copy takes batches. Nothing was appended.
+    #[error(
+        "{stream}: the spool holds {bytes} of at most {bytes_max} bytes and no copy takes more: bring a copy back or raise spool-bytes-max, then append again"
+    )]
+    SpoolFull {
+        /// Which stream.
+        stream: StreamId,
+        /// Bytes spooled.
+        bytes: u64,
+        /// The bound, `spool-bytes-max`.
+        bytes_max: u64,
+    },
     /// Too few copies took part for a takeover.
     #[error(
         "{stream}: a takeover needs {needed} copies and {reached} took part ({missing}): bring them back, or declare them lost"
@@ -251,7 +263,7 @@ impl ReplicationError {
             Self::Spool { source, .. } => ErrorKind::of_io(source),
             Self::Fenced { .. } => ErrorKind::Fenced,
             Self::Rewound { .. } | Self::Conflict { .. } | Self::TooFewCopies { .. } => ErrorKind::Refused,
-            Self::Contended { .. } => ErrorKind::Busy,
+            Self::Contended { .. } | Self::SpoolFull { .. } => ErrorKind::Busy,
             Self::InsideGap { .. }
             | Self::EndsBefore { .. }
             | Self::BeginsAfter { .. }

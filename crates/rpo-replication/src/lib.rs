@@ -112,7 +112,10 @@ pub use names::{
 pub use object::{ArchiveObject, OpenBatch, open_object};
 pub use policy::{PolicyError, SyncPolicy};
 pub use retention::{EpochExpiry, ExpiryPlan, KeepFrom, Retention, RetentionStep};
-pub use shipper::{LogShipper, ShipConfig, ShipStep, ShipView, ShipperParts, Start};
+pub use shipper::{
+    CopyStats, LogShipper, RATE_WINDOW, ShipConfig, ShipStep, ShipView, ShipperParts, SpoolFull, SpoolStats,
+    Start,
+};
 pub use source::{FrameSource, SourceFault};
 pub use spool::{Origin, Spool, Tip};
 pub use takeover::{Fork, Takeover, TakeoverOptions, take_over};
@@ -130,4 +133,6 @@ pub enum PlantedBug {
     MergeDropsLastFrame,
     /// A reader goes on behind a gap as if nothing were missing.
     GapPassedOver,
+    /// A batch that was refused because something has its name counts as sent, whatever stands there.
+    TakenIsOurs,
 }

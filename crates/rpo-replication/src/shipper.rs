@@ -5,6 +5,7 @@ mod config;
 mod gap;
 mod lane;
 mod seal;
+mod stats;
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -20,10 +21,11 @@ use rpo_core::{Clock, CopyName, Disk, Entropy, Epoch, ErrorKind, Position, Strea
 use rpo_crypto::KeyRing;
 
 pub use self::board::ShipView;
-use self::board::{Board, Incident};
-pub use self::config::ShipConfig;
+use self::board::{Board, Gate, Incident};
+pub use self::config::{ShipConfig, SpoolFull};
 use self::lane::Lane;
-use crate::copies::{Copies, CopyState, Health};
+pub use self::stats::{CopyStats, RATE_WINDOW, SpoolStats};
+use crate::copies::{Copies, CopyState, Health, Seen};
 use crate::decide::releasable;
 use crate::heal::lineage;
 use crate::source::FrameSource;
@@ -109,6 +111,12 @@ impl fmt::Debug for LogShipper {
     }
 }
 
+impl Drop for LogShipper {
+    fn drop(&mut self) {
+        self.shared.board.stop();
+    }
+}
+
 impl LogShipper {
     /// Opens the shipper of `stream` with its spool below `spool_root`. Asks no copy anything yet.
     ///
@@ -158,7 +166,13 @@ impl LogShipper {
 
     /// What is known, for whoever measures; cheap to clone, stays valid when the shipper is gone.
     pub fn view(&self) -> ShipView {
-        ShipView::new(Arc::clone(&self.shared.board), self.shared.parts.copies.policy().clone())
+        let Shared { board, parts, stream, config, .. } = &*self.shared;
+        let gate = Gate {
+            stream: stream.clone(),
+            when_full: config.spool_full,
+            bytes_max: config.spool_bytes_max.get(),
+        };
+        ShipView::new(Arc::clone(board), parts.copies.policy().clone(), gate)
     }
 
     /// How this epoch and those it goes back to began, for [`rpo_core::window::History`]; `None` before the first step.
@@ -211,12 +225,26 @@ impl LogShipper {
         self.stop_on_incident()?;
         self.release()?;
         let made = made?;
+        self.tell_spool(made.blocked);
         let in_flight = self.lanes.iter().filter(|slot| matches!(slot, Slot::Busy(_))).count();
         let sealed_to =
             self.shared.spool.tip().map_or(self.shared.parts.source.durable(), |tip| tip.position);
         let copies = self.shared.board.states();
         let seal::Made { sealed, heartbeat, blocked } = made;
         Ok(ShipStep { sealed, sealed_to, heartbeat, blocked, in_flight, copies })
+    }
+
+    /// Full is: sealing had to wait, and what the copies took since made no room.
+    fn tell_spool(&self, blocked: bool) {
+        let Shared { spool, parts, config, board, .. } = &*self.shared;
+        let (numbers, bytes) = spool.extent();
+        let full = blocked && bytes >= config.spool_bytes_max.get();
+        let now = Seen::now(&*parts.clock);
+        board.change_spool(|told| {
+            told.bytes = bytes;
+            told.batches = numbers.map_or(0, |numbers| numbers.end() - numbers.start() + 1);
+            told.full_since = full.then(|| told.full_since.unwrap_or(now));
+        });
     }
 
     async fn run_lanes(&mut self, patience: impl Future<Output = ()>) {

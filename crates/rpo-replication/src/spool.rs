@@ -68,6 +68,8 @@ struct State {
     origin: Option<Origin>,
     files: BTreeMap<u64, Spooled>,
     bytes: u64,
+    /// The newest batch as it was made durable: most copies want just this one, and need not read it back.
+    newest: Option<(u64, Bytes)>,
     /// A sync failed: what is durable is unknown until the directory is opened again.
     poisoned: bool,
 }
@@ -220,6 +222,7 @@ impl Spool {
         let len = bytes.len() as u64;
         state.files.insert(tip.number, Spooled { len, tip });
         state.bytes += len;
+        state.newest = Some((tip.number, bytes.clone()));
         Ok(())
     }
 
@@ -229,6 +232,9 @@ impl Spool {
     /// `Spool` of the device; `SpoolDamaged` if the file is not what was written.
     pub fn read(&self, number: u64) -> Result<Option<Bytes>, ReplicationError> {
         let Some(spooled) = self.state().files.get(&number).copied() else { return Ok(None) };
+        if let Some((_, bytes)) = self.state().newest.as_ref().filter(|(newest, _)| *newest == number) {
+            return Ok(Some(bytes.clone()));
+        }
         let path = self.dir.join(file_name(number));
         let bytes = match self.read_file(&path) {
             Ok(bytes) => bytes,

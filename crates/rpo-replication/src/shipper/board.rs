@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rpo_core::{CopyName, Epoch, Position, StreamId, Timestamp};
 use tokio::sync::watch;
 
+use super::config::SpoolFull;
+use super::stats::{CopyStats, SpoolStats};
 use crate::copies::{Copies, CopyState, Health, LogCursor, Seen};
 use crate::{ReplicationError, SyncPolicy};
 
@@ -21,10 +23,14 @@ pub(crate) enum Incident {
 struct State {
     copies: BTreeMap<CopyName, Entry>,
     incident: Option<Incident>,
+    spool: SpoolStats,
+    /// The shipper is gone.
+    stopped: bool,
 }
 
 #[derive(Debug)]
 struct Entry {
+    stats: CopyStats,
     state: CopyState,
     /// The number it gets next, once that is known.
     next: Option<u64>,
@@ -54,10 +60,11 @@ impl Board {
             let log = LogCursor::unknown();
             let state =
                 CopyState { name: name.clone(), domain, role: copy.role, stream: stream.clone(), log };
-            (name, Entry { state, next: None, paused: false })
+            (name, Entry { stats: CopyStats::default(), state, next: None, paused: false })
         };
         let copies = copies.all().iter().map(entry).collect();
-        Self { state: Mutex::new(State { copies, incident: None }), changed: watch::Sender::new(0) }
+        let state = State { copies, ..State::default() };
+        Self { state: Mutex::new(state), changed: watch::Sender::new(0) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -81,6 +88,25 @@ impl Board {
             log.time = learnt.time;
             log.evidence = Some(learnt.seen);
         });
+    }
+
+    pub(crate) fn placed(&self, copy: &CopyName, bytes: u64, seen: Seen) {
+        self.change(copy, |entry| entry.stats.placed(bytes, seen));
+    }
+
+    pub(crate) fn failed(&self, copy: &CopyName, error: String, seen: Seen) {
+        self.change(copy, |entry| entry.stats.failed(error, seen));
+    }
+
+    pub(crate) fn change_spool(&self, change: impl FnOnce(&mut SpoolStats)) {
+        change(&mut self.state().spool);
+        self.changed.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Nobody waits for a shipper that is gone.
+    pub(crate) fn stop(&self) {
+        self.state().stopped = true;
+        self.changed.send_modify(|count| *count = count.wrapping_add(1));
     }
 
     /// The copy was seen, and is as it was.
@@ -150,11 +176,55 @@ impl Board {
 pub struct ShipView {
     board: Arc<Board>,
     policy: SyncPolicy,
+    gate: Gate,
+}
+
+/// What [`ShipView::admit`] goes by.
+#[derive(Debug, Clone)]
+pub(crate) struct Gate {
+    pub(crate) stream: StreamId,
+    pub(crate) when_full: SpoolFull,
+    pub(crate) bytes_max: u64,
 }
 
 impl ShipView {
-    pub(crate) fn new(board: Arc<Board>, policy: SyncPolicy) -> Self {
-        Self { board, policy }
+    pub(crate) fn new(board: Arc<Board>, policy: SyncPolicy, gate: Gate) -> Self {
+        Self { board, policy, gate }
+    }
+
+    /// What `copy` took; `None` if there is no such copy.
+    pub fn stats(&self, copy: &CopyName) -> Option<CopyStats> {
+        self.board.state().copies.get(copy).map(|entry| entry.stats.clone())
+    }
+
+    /// The spool as of the last step.
+    pub fn spool(&self) -> SpoolStats {
+        self.board.state().spool
+    }
+
+    /// To be asked before an append by a program that wants the bound of the spool to bound its log too: returns at once
+    /// while there is room. While there is none it waits (`spool-full = "block"`) or fails (`"refuse"`). The shipper never
+    /// holds the log by itself, and what was appended stays in the log until it is shipped.
+    ///
+    /// # Errors
+    /// `SpoolFull`, kind `Busy`; with `block` only if the spool is full and the shipper is gone or met what ends it.
+    pub async fn admit(&self) -> Result<(), ReplicationError> {
+        let mut changes = self.changes();
+        loop {
+            changes.mark_unchanged();
+            let (spool, over) = {
+                let state = self.board.state();
+                (state.spool, state.stopped || state.incident.is_some())
+            };
+            if spool.full_since.is_none() {
+                return Ok(());
+            }
+            let lost = over || self.gate.when_full == SpoolFull::Refuse || changes.changed().await.is_err();
+            if lost {
+                let Gate { stream, bytes_max, .. } = self.gate.clone();
+                return Err(ReplicationError::SpoolFull { stream, bytes: spool.bytes, bytes_max });
+            }
+        }
     }
 
     /// Each copy's log cursor with its evidence.

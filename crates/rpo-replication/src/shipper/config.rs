@@ -6,6 +6,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::batch::BatchCodec;
 
+/// What becomes of those who append while the spool is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SpoolFull {
+    /// They wait until a copy has taken batches.
+    #[default]
+    Block,
+    /// They are told [`ReplicationError::SpoolFull`](crate::ReplicationError::SpoolFull).
+    Refuse,
+}
+
 /// How batches are cut and kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
@@ -18,6 +29,9 @@ pub struct ShipConfig {
     /// Sealing stops above this many spooled bytes until a copy takes some. At least `batch-bytes`; it bounds the disk
     /// used, plus one batch.
     pub spool_bytes_max: ByteSize,
+    /// What [`ShipView::admit`](crate::ShipView::admit) does for a program that appends while the spool is full. The log
+    /// itself is not held by the shipper: the program that appends has to ask. Nothing is dropped either way.
+    pub spool_full: SpoolFull,
     /// Batches sealed, and sent to each copy, in one step. 1 to 4,096; bounds how long a step takes.
     pub batches_per_step: u32,
     /// Makes the shipper break its promises, for tests of the tests.
@@ -33,6 +47,7 @@ impl Default for ShipConfig {
             batch_bytes: ByteSize::mib(4),
             codec: BatchCodec::Zstd,
             spool_bytes_max: ByteSize::mib(1024),
+            spool_full: SpoolFull::default(),
             batches_per_step: 64,
             #[cfg(feature = "planted-bugs")]
             planted: None,
@@ -59,6 +74,13 @@ impl ShipConfig {
         let steps = self.batches_per_step;
         problems.require((1..=4096).contains(&steps), "batches-per-step", steps, "1 to 4096");
         problems.finish()
+    }
+
+    pub(crate) fn takes_any_answer(&self) -> bool {
+        #[cfg(feature = "planted-bugs")]
+        return self.planted == Some(crate::PlantedBug::TakenIsOurs);
+        #[cfg(not(feature = "planted-bugs"))]
+        false
     }
 
     pub(crate) fn ignores_fences(&self) -> bool {

@@ -53,6 +53,9 @@ impl Lane {
             Ok(()) => board.set_health(&name, Health::Good),
             Err(error) => {
                 tracing::debug!(copy = %name, stream = %self.shared.stream, %error, "exchange failed");
+                if error.kind() != ErrorKind::Fenced {
+                    board.failed(&name, error.to_string(), self.now());
+                }
                 let health = match error.kind() {
                     ErrorKind::Fenced => Health::Fenced,
                     kind => Health::Failing { since: self.now(), kind, error: error.to_string() },
@@ -183,6 +186,7 @@ impl Lane {
         let key = batch_key(&self.shared.stream, self.shared.epoch, number);
         match self.copy.place(&key, &bytes).await? {
             Placed::Ours => {}
+            Placed::Taken(_) if self.shared.config.takes_any_answer() => {} // planted: not looked at
             Placed::Taken(found) => match self.met(number, &found)? {
                 Met::Fence(by) if !self.shared.config.ignores_fences() => return Err(self.fenced(by, number)),
                 Met::Fence(_) => {} // planted: goes on as if it had been taken
@@ -193,6 +197,7 @@ impl Lane {
         let time = Some(tip.time).filter(|time| *time > Timestamp::from_micros(i64::MIN));
         let learnt = Learnt { next: number + 1, position: Some(tip.position), time, seen };
         self.shared.board.learnt(&self.copy.name, learnt);
+        self.shared.board.placed(&self.copy.name, bytes.len() as u64, self.now());
         Ok(())
     }
 

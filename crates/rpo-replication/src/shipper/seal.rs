@@ -102,7 +102,13 @@ impl Shared {
             gap_before: tip.newest_gap,
         };
         let sealed = seal_batch(&self.keys, &*self.parts.entropy, &head, &body)?;
-        self.spool.append(Tip::of(&head, Digest::of(&sealed)), &sealed)
+        self.spool.append(Tip::of(&head, Digest::of(&sealed)), &sealed)?;
+        self.board.change_spool(|told| {
+            told.sealed += 1;
+            told.plain_bytes += head.plain_bytes;
+            told.stored_bytes += sealed.len() as u64;
+        });
+        Ok(())
     }
 
     /// The run must go on exactly where the last batch ended: a log that was put back and written anew does not.

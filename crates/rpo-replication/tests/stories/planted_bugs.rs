@@ -1,6 +1,8 @@
 //! Negative control: with a fence ignored, what the stories of fencing promise must be seen to break.
 
 use crate::merging::{config, merger, shipped};
+use rpo_storage::Storage;
+
 use crate::support::Site;
 use crate::support::{Break, numbered};
 use futures::TryStreamExt;
@@ -89,4 +91,25 @@ async fn a_gap_is_refused(planted: Option<PlantedBug>) -> bool {
 async fn a_gap_that_is_passed_over_is_caught() {
     assert!(a_gap_is_refused(None).await);
     assert!(!a_gap_is_refused(Some(PlantedBug::GapPassedOver)).await);
+}
+
+/// True if a batch was told to be protected although another object has its name.
+async fn protects_what_the_copy_never_took(planted: Option<PlantedBug>) -> bool {
+    let mut site = Site::new(&["eu"], "any 1 of (eu)").await;
+    site.config.planted = planted;
+    let mut shipper = site.shipper();
+    site.log.commit("one");
+    shipper.step().await.unwrap();
+    let key = rpo_replication::batch_key(&site.stream, rpo_core::Epoch::FIRST, 2);
+    site.stores[0].create(&key, bytes::Bytes::from_static(b"somebody else's")).await.unwrap();
+    let end = site.log.commit("two");
+    let _ = shipper.step().await;
+
+    shipper.view().protected() == Some(end)
+}
+
+#[tokio::test]
+async fn a_shipper_that_takes_a_taken_name_for_its_own_batch_is_caught() {
+    assert!(!protects_what_the_copy_never_took(None).await);
+    assert!(protects_what_the_copy_never_took(Some(PlantedBug::TakenIsOurs)).await);
 }

@@ -70,3 +70,41 @@ async fn a_real_log_is_shipped_through_restarts_and_a_takeover() {
     assert_eq!(shipper.view().protected(), Some(log.durable()));
     assert_eq!(site.read(&[0]).await.unwrap(), expected);
 }
+
+/// What the sealing relies on: whatever the writer does at that moment, the durable prefix can be read.
+#[tokio::test]
+async fn shipping_goes_on_without_a_failed_step_while_writers_fill_segments() {
+    let site = Site::new(&["eu"], "any 1 of (eu)").await;
+    let scratch = tempfile::tempdir().unwrap();
+    let mut config = WalConfig::zero_loss();
+    config.segment_bytes = "1MiB".parse().unwrap();
+    let parts = LogParts::os();
+    let (log, _) =
+        Log::open(&scratch.path().join("log"), config, parts, Drive::Thread, OpenAs::Continue).unwrap();
+    let mut shipper = shipper(&site, &log, &scratch.path().join("spool"), Start::Continue);
+    shipper.step().await.unwrap();
+
+    let writers: Vec<_> = (0..8)
+        .map(|_| {
+            let log = log.clone();
+            std::thread::spawn(move || {
+                for _ in 0..400 {
+                    append(&log, &"y".repeat(4096));
+                }
+            })
+        })
+        .collect();
+    let mut failures = Vec::new();
+    while writers.iter().any(|writer| !writer.is_finished()) {
+        if let Err(error) = shipper.step().await {
+            failures.push(error.to_string());
+        }
+    }
+    for writer in writers {
+        writer.join().unwrap();
+    }
+    shipper.step().await.unwrap();
+
+    assert_eq!(failures, Vec::<String>::new());
+    assert_eq!(shipper.view().protected(), Some(log.durable()));
+}

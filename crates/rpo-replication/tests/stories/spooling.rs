@@ -245,3 +245,58 @@ async fn released_files_that_come_back_in_a_crash_are_released_again() {
     assert_eq!(batches(&site).len(), 1);
     assert_eq!(site.read(&[0]).await.unwrap().len(), 9);
 }
+
+#[tokio::test]
+async fn a_full_spool_refuses_appends_or_holds_them_until_a_copy_takes_batches() {
+    for refuse in [true, false] {
+        let mut site = Site::new(&["eu"], "any 1 of (eu)").await.small_batches();
+        site.config.spool_bytes_max = "8KiB".parse().unwrap();
+        site.config.codec = rpo_replication::BatchCodec::None;
+        if refuse {
+            site.config.spool_full = rpo_replication::SpoolFull::Refuse;
+        }
+        let mut shipper = site.shipper();
+        let view = shipper.view();
+        shipper.step().await.unwrap();
+        view.admit().await.unwrap();
+        site.stores[0].set(Break::Down);
+        for _ in 0..4 {
+            site.log.commit(&"x".repeat(4000));
+        }
+        assert!(shipper.step().await.unwrap().blocked);
+        assert!(view.spool().full_since.is_some());
+
+        let held = view.clone();
+        let waiting = tokio::spawn(async move { held.admit().await });
+        tokio::task::yield_now().await;
+        assert_eq!(waiting.is_finished(), refuse);
+        site.stores[0].set(Break::Nothing);
+        while shipper.step().await.unwrap().blocked {}
+        match waiting.await.unwrap() {
+            Err(error) => assert!(refuse && error.kind() == ErrorKind::Busy, "{error}"),
+            Ok(()) => assert!(!refuse),
+        }
+
+        view.admit().await.unwrap();
+        let stats = view.stats(&crate::support::name("eu")).unwrap();
+        assert_eq!((stats.batches, stats.failures), (view.spool().sealed, 1));
+        assert!(stats.last_failure.is_some() && view.spool().compression_ratio().unwrap() < 1.0);
+        assert_eq!(site.read(&[0]).await.unwrap().len(), 4, "nothing was dropped");
+    }
+}
+
+#[tokio::test]
+async fn nobody_waits_for_room_from_a_shipper_that_is_gone() {
+    let mut site = Site::new(&["eu"], "any 1 of (eu)").await.small_batches();
+    site.config.spool_bytes_max = "8KiB".parse().unwrap();
+    site.config.codec = rpo_replication::BatchCodec::None;
+    let mut shipper = site.shipper();
+    shipper.step().await.unwrap();
+    site.stores[0].set(Break::Down);
+    site.log.commits((0..4).map(|_| "x".repeat(4000)));
+    shipper.step().await.unwrap();
+    let view = shipper.view();
+    drop(shipper);
+
+    assert_eq!(view.admit().await.unwrap_err().kind(), ErrorKind::Busy);
+}
