@@ -6,7 +6,7 @@
  *              eio-once  sync N fails as on Linux: EIO once, what it should have saved can be read and is never saved
  *                        (undone at the end); later syncs succeed
  *              done-eio  sync N is done, and reported as failed
- *              half      write N is half done, then SIGKILL
+ *              half      write N is half done, up to a whole sector, then SIGKILL
  *              lie       from sync N on syncs do nothing and say they did; 8 steps later the power goes
  * RPO_FI_AT    N, from 1; with `cut` a step is any write, sync, creation, renaming or removal in the directory
  * RPO_FI_SEED  of the random choices
@@ -150,7 +150,8 @@ ssize_t pwrite64(int fd, const void *bytes, size_t len, off_t where) {
     step();
     writes++;
     if (mode == HALF && writes == at) {
-        real_pwrite(fd, bytes, len / 2, where);
+        off_t end = (where + (off_t)(len / 2)) / SECTOR * SECTOR; /* a disk and the page cache tear between sectors */
+        if (end > where) real_pwrite(fd, bytes, (size_t)(end - where), where);
         say_counts();
         kill(getpid(), SIGKILL);
         for (;;) pause();
