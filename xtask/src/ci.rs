@@ -3,7 +3,7 @@
 use anyhow::{Context as _, bail};
 use xshell::{Shell, cmd};
 
-use crate::{fuzz, s3, sim, tidy, tools};
+use crate::{fuzz, s3, sim, tidy, tools, torture};
 
 type Step = (&'static str, &'static str, fn(&Shell) -> anyhow::Result<()>);
 
@@ -15,6 +15,7 @@ const STEPS: &[Step] = &[
     ("sim", "500 seeds of the simulator, and the planted bugs are caught", |sh| {
         sim::run(sh, None, 500, true)
     }),
+    ("torture", "a few kills, failing system calls and power cuts of real processes", torture::smoke),
     ("s3", "the storage conformance suite against a real S3-compatible server", s3::run),
     ("doc", "documentation without warnings", doc),
     ("demo", "the README's first command", demo),

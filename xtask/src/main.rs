@@ -8,6 +8,7 @@ mod s3;
 mod sim;
 mod tidy;
 mod tools;
+mod torture;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
@@ -60,6 +61,8 @@ enum Task {
         #[command(subcommand)]
         what: bench::Bench,
     },
+    /// Kill real processes, fail their system calls, cut their power, and judge what is left
+    Torture(torture::Torture),
     /// Compare with restic on a large tree: first checkpoint, unchanged checkpoint, restore
     Compare {
         /// The tree; made from unpacked crate sources and seeded binaries if not given
@@ -83,6 +86,7 @@ fn main() -> anyhow::Result<()> {
         Task::Fuzz { target, seconds } => fuzz::run(&sh, target.as_deref(), seconds),
         Task::Sim { seed, seeds, planted } => sim::run(&sh, seed, seeds, planted),
         Task::S3 => s3::run(&sh),
+        Task::Torture(torture) => torture::run(&sh, torture),
         Task::Bench { what } => bench::run(&sh, &what),
         Task::Compare { tree } => {
             tools::apt(&sh, "restic", "restic")?;
