@@ -43,6 +43,7 @@ pub mod control;
 mod drive;
 mod engine;
 mod error;
+mod feed;
 mod flush;
 mod format;
 mod gather;

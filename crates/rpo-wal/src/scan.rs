@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use rpo_core::frame::{Frame, FrameError, FrameHead, HEAD_BYTES};
+use rpo_core::frame::{Frame, FrameError, FrameHead, FrameRef, HEAD_BYTES};
 use rpo_core::{DiskFile, Epoch, Lsn, Sequence, Timestamp};
 
 use crate::segment::FRAMES_OFFSET;
@@ -105,11 +105,20 @@ pub(crate) struct Expect {
 impl Expect {
     /// The place after `head`.
     pub(crate) fn after(&self, head: &FrameHead) -> Self {
+        self.after_chained(head, head.chain())
+    }
+
+    /// The place after `frame`.
+    pub(crate) fn after_frame(&self, frame: &FrameRef<'_>) -> Self {
+        self.after_chained(frame.head(), frame.chain())
+    }
+
+    fn after_chained(&self, head: &FrameHead, chain: u32) -> Self {
         Self {
             offset: self.offset + head.frame_len() as u64,
             lsn: head.end_lsn(),
             seq: head.end_seq(),
-            chain: head.chain(),
+            chain,
             time: head.commit_time,
             ..*self
         }
@@ -174,6 +183,17 @@ pub(crate) fn next(window: &mut Window, expect: &Expect, capacity: u64) -> io::R
         Ok((frame, _)) => Next::Frame(frame),
         Err(error) => Next::BadBody(head, error),
     })
+}
+
+/// The frame that `bytes` begin with and its length, if it is valid and just what must stand at `expect`.
+pub(crate) fn expected<'a>(
+    bytes: &'a [u8],
+    expect: &Expect,
+    capacity: u64,
+) -> Option<(FrameRef<'a>, usize)> {
+    let (frame, len) = FrameRef::decode(bytes).ok()?;
+    let fits = expect.offset.saturating_add(len as u64) <= capacity;
+    (fits && expect.mismatch(frame.head()).is_none()).then_some((frame, len))
 }
 
 /// What lies past the first thing that is no frame.
