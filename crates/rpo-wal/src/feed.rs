@@ -1,17 +1,19 @@
-//! Reading ahead: while recovery checks and shows frames, a thread fetches the next ones. It judges nothing: what it can't
-//! make out ends its walk of a segment, and recovery reads on by itself from there.
+//! Reading with two processors: recovery and a helper fetch and check whole frames, whoever is free the next ones; recovery
+//! takes them in order. Nothing is judged here: what can't be made out ends a segment, and recovery reads on directly.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::num::NonZero;
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use rpo_core::frame::{FrameHead, HEAD_BYTES};
+use bytes::{Bytes, BytesMut};
+use rpo_core::frame::{Frame, FrameHead, HEAD_BYTES};
 use rpo_core::{DiskFile, Lsn};
 
 use crate::engine::Drive;
 use crate::segment::FRAMES_OFFSET;
+use crate::sync::locked;
 
 const PAGE_BYTES: usize = 4096;
 /// A start of a thread is worth it from here on.
@@ -22,7 +24,7 @@ const WORTH_BYTES: u64 = 8 << 20;
 pub(crate) enum Reading {
     /// Everything on the calling thread: simulated runs stay as they are.
     Direct,
-    /// Ahead, by a thread of its own, in pieces of this size.
+    /// With the help of a second thread, in pieces of this size.
     Ahead(Sizes),
 }
 
@@ -41,11 +43,12 @@ impl Reading {
 /// How much is read at a time, and held in memory; bytes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sizes {
-    /// Handed over at a time, if frames are smaller; small enough to stay in the processor's cache.
+    /// Read at a time, if frames are smaller; small enough to stay in the processor's cache. At least two pages.
     pub(crate) piece: usize,
     /// Of a buffer: a frame of the largest usual size goes in.
     pub(crate) buffer: usize,
-    /// Of all buffers together; a single one may be larger, if a frame is.
+    /// Of all buffers together: past it nothing more is begun. What was begun may need more, by one large frame for each of
+    /// the two threads.
     pub(crate) budget: usize,
 }
 
@@ -64,52 +67,20 @@ pub(crate) struct Stretch {
     pub(crate) until: Option<Lsn>,
 }
 
-/// Whole frames, one after the other, as they stand in a segment; not checked but for their heads.
+/// Whole frames, one after the other, each valid in itself.
 #[derive(Debug)]
 pub(crate) struct Run {
     segment: usize,
     offset: u64,
-    buffer: Buffer,
-    frames: std::ops::Range<usize>, // within the buffer
+    frames: Vec<Frame>,
+    buffer: Bytes,
     /// Nothing that can be made out follows in this segment.
     last: bool,
 }
 
 impl Run {
-    pub(crate) fn frames(&self) -> &[u8] {
-        &self.buffer.bytes()[self.frames.clone()]
-    }
-}
-
-/// Bytes that begin at a page of memory: see [`Window`](crate::scan::Window) for why.
-#[derive(Debug)]
-struct Buffer {
-    bytes: Vec<u8>,
-    pad: usize,
-}
-
-impl Buffer {
-    fn new(len: usize) -> Self {
-        let bytes = vec![0; len + PAGE_BYTES];
-        let pad = bytes.as_ptr().align_offset(PAGE_BYTES).min(PAGE_BYTES);
-        Self { bytes, pad }
-    }
-
-    /// Bytes of memory it takes.
-    fn taken(&self) -> usize {
-        self.bytes.len()
-    }
-
-    fn len(&self) -> usize {
-        self.bytes.len() - PAGE_BYTES
-    }
-
-    fn bytes(&self) -> &[u8] {
-        &self.bytes[self.pad..]
-    }
-
-    fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.bytes[self.pad..]
+    pub(crate) fn frames(&self) -> &[Frame] {
+        &self.frames
     }
 }
 
@@ -120,11 +91,13 @@ enum Fetched {
     Done(usize, Option<io::Error>),
 }
 
-/// What a thread of its own fetches. The thread has ended when this is dropped.
+/// Frames that are fetched by two threads. The helper has ended when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Ahead {
-    ends: Option<(Receiver<Fetched>, Sender<Buffer>)>,
-    thread: Option<JoinHandle<()>>,
+    shared: Arc<Shared>,
+    /// Of what must be taken next.
+    number: u64,
+    helper: Option<JoinHandle<()>>,
 }
 
 impl Ahead {
@@ -133,22 +106,23 @@ impl Ahead {
     /// # Errors
     /// No thread can be started.
     pub(crate) fn start(stretches: Vec<Stretch>, sizes: Sizes) -> io::Result<Self> {
-        let (fetched, runs) = channel(); // bounded by the buffers
-        let (give_back, used) = channel();
-        let fetcher = Fetcher { sizes, fetched, used, free: Vec::new(), taken: 0 };
-        let thread =
-            thread::Builder::new().name("rpo-wal-ahead".to_owned()).spawn(|| fetcher.all(stretches))?;
-        Ok(Self { ends: Some((runs, give_back)), thread: Some(thread) })
+        let baton = Mutex::new(Baton { segment: 0, offset: FRAMES_OFFSET, number: 0 });
+        let (shelf, moved) = Default::default();
+        let shared = Arc::new(Shared { sizes, stretches, baton, shelf, moved });
+        let theirs = Arc::clone(&shared);
+        let helper = thread::Builder::new().name("rpo-wal-ahead".to_owned()).spawn(move || help(&theirs))?;
+        Ok(Self { shared, number: 0, helper: Some(helper) })
     }
 
     /// The next frames of this segment, which begin at `offset`; none if they have to be read directly. Segments are asked
     /// for in order, and no more once there was nothing.
     pub(crate) fn next(&mut self, segment: usize, offset: u64) -> Option<Run> {
         loop {
-            // A closed channel: the thread has panicked.
-            match self.ends.as_ref()?.0.recv().ok()? {
+            let fetched = self.fetched()?;
+            self.number += 1;
+            match fetched {
                 Fetched::Run(run) if run.segment == segment && run.offset == offset => return Some(run),
-                Fetched::Run(run) => self.give_back(run), // of a segment that was left early
+                Fetched::Run(run) => drop(self.passed(run)), // of a segment that was left early
                 Fetched::Done(of, None) if of == segment => return None,
                 Fetched::Done(of, Some(error)) if of == segment => {
                     tracing::warn!(%error, "a segment could not be read ahead: trying again where it stopped");
@@ -159,36 +133,270 @@ impl Ahead {
         }
     }
 
-    /// Whether something may follow `run` in its segment; its memory is used again.
-    pub(crate) fn passed(&self, run: Run) -> bool {
-        let more = !run.last;
-        self.give_back(run);
-        more
+    /// What must be taken next. While the helper still fetches it, this thread fetches what comes after it. None if the
+    /// helper has failed at it, or all is fetched.
+    fn fetched(&self) -> Option<Fetched> {
+        let shared = &*self.shared;
+        loop {
+            let mut shelf = locked(&shared.shelf);
+            if let Some(fetched) = shelf.ready.remove(&self.number) {
+                return Some(fetched);
+            }
+            if let Some(buffer) = shelf.buffer(&shared.sizes) {
+                drop(shelf);
+                if shared.fetch(buffer) {
+                    continue;
+                }
+                shelf = locked(&shared.shelf); // all is begun
+            }
+            while !shelf.ready.contains_key(&self.number) {
+                if shelf.ended {
+                    return None;
+                }
+                shelf = shared.wait(shelf);
+            }
+        }
     }
 
-    fn give_back(&self, run: Run) {
-        if let Some((_, used)) = &self.ends {
-            let _ = used.send(run.buffer); // the thread may be done
-        }
+    /// Whether something may follow `run` in its segment; its memory is used again.
+    pub(crate) fn passed(&self, run: Run) -> bool {
+        let Run { frames, buffer, last, .. } = run;
+        drop(frames);
+        self.shared.give_back(buffer);
+        !last
     }
 }
 
 impl Drop for Ahead {
     fn drop(&mut self) {
-        self.ends = None; // whatever the thread waits for now fails
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
+        locked(&self.shared.shelf).gone = true;
+        self.shared.moved.notify_all();
+        if let Some(helper) = self.helper.take()
+            && helper.join().is_err()
         {
             tracing::error!("the thread that reads ahead has panicked: the rest was read without it");
         }
     }
 }
 
-/// Why fetching stops.
-enum Stop {
+/// Where the next thing to fetch begins.
+#[derive(Debug)]
+struct Baton {
+    segment: usize,
+    offset: u64,
+    number: u64,
+}
+
+impl Baton {
+    fn leave_segment(&mut self) {
+        self.segment += 1;
+        self.offset = FRAMES_OFFSET;
+    }
+}
+
+/// What was fetched and is not taken yet, and memory for more.
+#[derive(Debug, Default)]
+struct Shelf {
+    ready: BTreeMap<u64, Fetched>,
+    free: Vec<BytesMut>,
+    /// Bytes of all buffers there are.
+    taken: usize,
+    waiting: usize,
     /// Nobody wants more.
-    Gone,
-    Read(io::Error),
+    gone: bool,
+    /// The helper fetches nothing more.
+    ended: bool,
+}
+
+impl Shelf {
+    /// A buffer, if it fits in the budget.
+    fn buffer(&mut self, sizes: &Sizes) -> Option<BytesMut> {
+        if let Some(buffer) = self.free.pop() {
+            return Some(buffer); // the last one given back is the likeliest to be in the processor's cache
+        }
+        let len = sizes.buffer.max(sizes.piece).next_multiple_of(PAGE_BYTES) + PAGE_BYTES;
+        (self.taken == 0 || self.taken + len <= sizes.budget).then(|| {
+            self.taken += len;
+            BytesMut::zeroed(len)
+        })
+    }
+}
+
+#[derive(Debug)]
+struct Shared {
+    sizes: Sizes,
+    stretches: Vec<Stretch>,
+    baton: Mutex<Baton>,
+    shelf: Mutex<Shelf>,
+    moved: Condvar,
+}
+
+/// Where the bytes begin for which whole pages are read to a place that begins a page: see [`crate::scan::Window`] for why.
+fn pad(buffer: &[u8]) -> usize {
+    buffer.as_ptr().align_offset(PAGE_BYTES).min(PAGE_BYTES)
+}
+
+/// A part of a segment that was begun.
+struct Begun {
+    base: u64,
+    /// Of the frames, from the base.
+    frames: std::ops::Range<usize>,
+    /// Bytes read, from the base.
+    held: usize,
+    last: bool,
+}
+
+/// The helper's work.
+fn help(shared: &Shared) {
+    /// Says that the helper has ended, also if it panics.
+    struct Ends<'a>(&'a Shared);
+    impl Drop for Ends<'_> {
+        fn drop(&mut self) {
+            locked(&self.0.shelf).ended = true;
+            self.0.moved.notify_all();
+        }
+    }
+    let _ends = Ends(shared);
+    loop {
+        let mut shelf = locked(&shared.shelf);
+        let buffer = loop {
+            if shelf.gone {
+                return;
+            }
+            match shelf.buffer(&shared.sizes) {
+                Some(buffer) => break buffer,
+                None => shelf = shared.wait(shelf),
+            }
+        };
+        drop(shelf);
+        if !shared.fetch(buffer) {
+            return;
+        }
+    }
+}
+
+impl Shared {
+    fn wait<'a>(&self, mut shelf: MutexGuard<'a, Shelf>) -> MutexGuard<'a, Shelf> {
+        shelf.waiting += 1;
+        let mut shelf = self.moved.wait(shelf).unwrap_or_else(PoisonError::into_inner);
+        shelf.waiting -= 1;
+        shelf
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Shelf)) {
+        let mut shelf = locked(&self.shelf);
+        change(&mut shelf);
+        let waiting = shelf.waiting > 0;
+        drop(shelf);
+        if waiting {
+            self.moved.notify_all();
+        }
+    }
+
+    fn give_back(&self, buffer: Bytes) {
+        let len = buffer.len();
+        match buffer.try_into_mut() {
+            Ok(buffer) if len <= self.sizes.buffer.max(self.sizes.piece) + 2 * PAGE_BYTES => {
+                self.change(|shelf| shelf.free.push(buffer));
+            }
+            // Of a very large frame: not kept.
+            Ok(_) | Err(_) => self.change(|shelf| shelf.taken -= len),
+        }
+    }
+
+    /// Fetches the next thing that nobody has begun, and puts it on the shelf; false if there is nothing.
+    fn fetch(&self, mut buffer: BytesMut) -> bool {
+        let mut baton = locked(&self.baton);
+        let Some(stretch) = self.stretches.get(baton.segment) else {
+            drop(baton);
+            self.change(|shelf| shelf.free.push(buffer));
+            return false;
+        };
+        let (segment, offset, number) = (baton.segment, baton.offset, baton.number);
+        baton.number += 1;
+        let begun = self.begin(stretch, offset, &mut buffer);
+        match &begun {
+            Ok(begun) if !begun.last && !begun.frames.is_empty() => baton.offset += begun.frames.len() as u64,
+            _ => baton.leave_segment(),
+        }
+        drop(baton);
+        let fetched = match begun {
+            Ok(begun) if begun.frames.is_empty() => Fetched::Done(segment, None),
+            Ok(begun) => match self.complete(stretch, &begun, &mut buffer) {
+                Ok(()) => {
+                    let (buffer, last) = (buffer.freeze(), begun.last);
+                    let (frames, all) = checked(&buffer, &begun.frames);
+                    let run = Run { segment, offset, frames, buffer, last: last || !all };
+                    self.change(|shelf| drop(shelf.ready.insert(number, Fetched::Run(run))));
+                    return true;
+                }
+                Err(error) => Fetched::Done(segment, Some(error)),
+            },
+            Err(error) => Fetched::Done(segment, Some(error)),
+        };
+        self.give_back(buffer.freeze());
+        self.change(|shelf| drop(shelf.ready.insert(number, fetched)));
+        true
+    }
+
+    /// Reads as much as tells where the frames from `offset` end, about a piece of them and at least one.
+    fn begin(&self, stretch: &Stretch, offset: u64, buffer: &mut [u8]) -> io::Result<Begun> {
+        let base = offset - offset % PAGE_BYTES as u64;
+        let room = usize::try_from(stretch.capacity.saturating_sub(base)).unwrap_or(usize::MAX);
+        let (pad, lead) = (pad(buffer), (offset - base) as usize); // both less than a page
+        let want = self.sizes.piece.min(room);
+        let bytes = &mut buffer[pad..];
+        let held = stretch.file.read_at(&mut bytes[..want], base)?;
+        let mut whole = lead;
+        let (end, last) = loop {
+            match stands(bytes.get(whole..held).unwrap_or_default(), room - whole, stretch.until) {
+                Stands::Whole(len) => whole += len,
+                Stands::Nothing => break (whole, true),
+                Stands::Part(_) if held < want => break (whole, true), // the file ends here
+                Stands::Part(len) => {
+                    let fits = (whole + len).next_multiple_of(PAGE_BYTES) <= bytes.len();
+                    let worth = fits && held - whole >= PAGE_BYTES; // else it is read again with the next
+                    break (if whole == lead || worth { whole + len } else { whole }, false);
+                }
+            }
+        };
+        Ok(Begun { base, frames: lead..end, held, last })
+    }
+
+    /// Reads what is missing at the end of what was begun.
+    fn complete(&self, stretch: &Stretch, begun: &Begun, buffer: &mut BytesMut) -> io::Result<()> {
+        if begun.frames.end <= begun.held {
+            return Ok(());
+        }
+        let room = usize::try_from(stretch.capacity - begun.base).unwrap_or(usize::MAX);
+        let want = begun.frames.end.next_multiple_of(PAGE_BYTES).min(room);
+        let mut from = pad(buffer);
+        if buffer.len() - from < want {
+            let larger = BytesMut::zeroed(want + PAGE_BYTES);
+            locked(&self.shelf).taken += larger.len() - buffer.len();
+            let small = std::mem::replace(buffer, larger);
+            let held = &small[from..from + begun.held];
+            from = pad(buffer);
+            buffer[from..from + begun.held].copy_from_slice(held);
+        }
+        let into = &mut buffer[from + begun.held..from + want];
+        let read = stretch.file.read_at(into, begun.base + begun.held as u64)?;
+        into[read..].fill(0); // the file has become shorter: what an earlier frame left here is not of it
+        Ok(())
+    }
+}
+
+/// The valid frames from the beginning of `range` on, and whether they are all there is.
+fn checked(buffer: &Bytes, range: &std::ops::Range<usize>) -> (Vec<Frame>, bool) {
+    let pad = pad(buffer);
+    let mut rest = buffer.slice(pad + range.start..pad + range.end);
+    let mut frames = Vec::new();
+    while !rest.is_empty() {
+        let Ok((frame, len)) = Frame::decode(&rest) else { return (frames, false) };
+        frames.push(frame);
+        rest = rest.split_off(len);
+    }
+    (frames, true)
 }
 
 /// What stands at some place.
@@ -200,115 +408,6 @@ enum Stands {
     Part(usize),
     /// Nothing that can be made out.
     Nothing,
-}
-
-struct Fetcher {
-    sizes: Sizes,
-    fetched: Sender<Fetched>,
-    used: Receiver<Buffer>,
-    free: Vec<Buffer>,
-    /// Bytes of all buffers there are, here and there.
-    taken: usize,
-}
-
-impl Fetcher {
-    fn all(mut self, stretches: Vec<Stretch>) {
-        for (segment, stretch) in stretches.into_iter().enumerate() {
-            let error = match self.segment(segment, &stretch) {
-                Ok(()) => None,
-                Err(Stop::Read(error)) => Some(error),
-                Err(Stop::Gone) => return,
-            };
-            if self.fetched.send(Fetched::Done(segment, error)).is_err() {
-                return;
-            }
-        }
-    }
-
-    fn segment(&mut self, segment: usize, stretch: &Stretch) -> Result<(), Stop> {
-        let mut offset = FRAMES_OFFSET;
-        loop {
-            let (buffer, frames, last) = self.read(stretch, offset)?;
-            let len = frames.len() as u64;
-            if len == 0 {
-                self.free.push(buffer);
-                return Ok(());
-            }
-            let run = Run { segment, offset, buffer, frames, last };
-            self.fetched.send(Fetched::Run(run)).map_err(|_| Stop::Gone)?;
-            offset += len;
-            if last {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Reads whole frames from `offset` on: at least one if there is one, and about a piece. Also tells whether nothing that
-    /// can be made out follows.
-    fn read(
-        &mut self,
-        stretch: &Stretch,
-        offset: u64,
-    ) -> Result<(Buffer, std::ops::Range<usize>, bool), Stop> {
-        let base = offset - offset % PAGE_BYTES as u64; // whole pages, to places that begin pages
-        let room = usize::try_from(stretch.capacity.saturating_sub(base)).unwrap_or(usize::MAX);
-        let lead = (offset - base) as usize; // less than a page
-        let mut buffer = self.buffer(self.sizes.piece)?;
-        let (mut held, mut whole) = (0, lead);
-        let mut want = self.sizes.piece.min(room);
-        loop {
-            let read = stretch.file.read_at(&mut buffer.bytes_mut()[held..want], base + held as u64);
-            held += read.map_err(Stop::Read)?;
-            let needed = loop {
-                match stands(&buffer.bytes()[whole..held], room - whole, stretch.until) {
-                    Stands::Whole(len) => whole += len,
-                    Stands::Part(len) => break whole + len,
-                    Stands::Nothing => return Ok((buffer, lead..whole, true)),
-                }
-            };
-            if held < want {
-                return Ok((buffer, lead..whole, true)); // the file ends here
-            }
-            let nothing_yet = whole == lead;
-            want = needed.next_multiple_of(PAGE_BYTES).min(room);
-            if want > buffer.len() && nothing_yet {
-                self.free.push(buffer);
-                buffer = self.buffer(want)?;
-                held = 0;
-            } else if want > buffer.len() || (!nothing_yet && held - whole < PAGE_BYTES) {
-                return Ok((buffer, lead..whole, false)); // the rest is read again with the next
-            }
-        }
-    }
-
-    /// A buffer of at least `len` bytes. Waits until it fits in the budget, or is the only one.
-    fn buffer(&mut self, len: usize) -> Result<Buffer, Stop> {
-        let len = len.max(self.sizes.buffer).next_multiple_of(PAGE_BYTES);
-        loop {
-            loop {
-                match self.used.try_recv() {
-                    Ok(buffer) => self.free.push(buffer),
-                    Err(TryRecvError::Empty) => break,
-                    Err(TryRecvError::Disconnected) => return Err(Stop::Gone),
-                }
-            }
-            // The last one given back is the likeliest to be in the processor's cache.
-            if let Some(found) = self.free.iter().rposition(|buffer| buffer.len() >= len) {
-                return Ok(self.free.remove(found));
-            }
-            let more = len + PAGE_BYTES;
-            while self.taken + more > self.sizes.budget
-                && let Some(smaller) = self.free.pop()
-            {
-                self.taken -= smaller.taken();
-            }
-            if self.taken == 0 || self.taken + more <= self.sizes.budget {
-                self.taken += more;
-                return Ok(Buffer::new(len));
-            }
-            self.free.push(self.used.recv().map_err(|_| Stop::Gone)?);
-        }
-    }
 }
 
 /// What `bytes` begin with, in a segment that has `room` for so many.

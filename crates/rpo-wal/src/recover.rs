@@ -267,17 +267,20 @@ impl Examiner<'_> {
         let capacity = segment.found.prepared.capacity;
         let Some(mut ahead) = self.ahead.take() else { return at };
         while let Some(run) = ahead.next(index, at.offset) {
-            let mut frames = run.frames();
-            while let Some((frame, len)) = scan::expected(frames, &at, capacity) {
+            let mut right = true;
+            for frame in run.frames() {
+                right = at.is_met_by(frame.head(), capacity);
+                if !right {
+                    break;
+                }
+                let frame = frame.borrowed();
                 self.count(&frame);
                 segment.view.note(at, frame.head().commit_time);
                 let after = at.after_frame(&frame);
                 passed(self, at, after.lsn);
                 at = after;
-                frames = &frames[len..];
             }
-            let all = frames.is_empty();
-            if !ahead.passed(run) || !all {
+            if !ahead.passed(run) || !right {
                 break;
             }
         }

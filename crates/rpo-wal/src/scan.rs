@@ -124,6 +124,12 @@ impl Expect {
         }
     }
 
+    /// Whether the frame of `head` may stand here, in a segment of this capacity.
+    pub(crate) fn is_met_by(&self, head: &FrameHead, capacity: u64) -> bool {
+        let fits = self.offset.saturating_add(head.frame_len() as u64) <= capacity;
+        fits && self.mismatch(head).is_none()
+    }
+
     /// What `head` says other than it must, if anything.
     fn mismatch(&self, head: &FrameHead) -> Option<&'static str> {
         let rules = [
@@ -183,17 +189,6 @@ pub(crate) fn next(window: &mut Window, expect: &Expect, capacity: u64) -> io::R
         Ok((frame, _)) => Next::Frame(frame),
         Err(error) => Next::BadBody(head, error),
     })
-}
-
-/// The frame that `bytes` begin with and its length, if it is valid and just what must stand at `expect`.
-pub(crate) fn expected<'a>(
-    bytes: &'a [u8],
-    expect: &Expect,
-    capacity: u64,
-) -> Option<(FrameRef<'a>, usize)> {
-    let (frame, len) = FrameRef::decode(bytes).ok()?;
-    let fits = expect.offset.saturating_add(len as u64) <= capacity;
-    (fits && expect.mismatch(frame.head()).is_none()).then_some((frame, len))
 }
 
 /// What lies past the first thing that is no frame.
