@@ -349,7 +349,11 @@ impl Shared {
         let held = stretch.file.read_at(&mut bytes[..want], base)?;
         let mut whole = lead;
         let (end, last) = loop {
-            match stands(bytes.get(whole..held).unwrap_or_default(), room - whole, stretch.until) {
+            match stands(
+                bytes.get(whole..held).unwrap_or_default(),
+                room.saturating_sub(whole),
+                stretch.until,
+            ) {
                 Stands::Whole(len) => whole += len,
                 Stands::Nothing => break (whole, true),
                 Stands::Part(_) if held < want => break (whole, true), // the file ends here

@@ -1,7 +1,7 @@
 //! Stories about the log as a whole, on a disk in memory that tells *written* from *durable*.
 
 mod append;
-mod disk;
+pub(crate) mod disk;
 mod flips;
 mod follow;
 mod poison;
