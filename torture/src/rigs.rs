@@ -137,14 +137,14 @@ fn kill(place: &Place, options: &Options) -> anyhow::Result<Summary> {
             (fresh(place, &format!("kill-{case}"))?, Summary::default(), Journal::default());
         for life in 1..=LIVES {
             let random = mix(options.seed, case * LIVES + life);
-            let micros = if random % 4 == 0 { random / 4 % 6_000 } else { random / 4 % 40_000 };
+            let micros = if random.is_multiple_of(4) { random / 4 % 6_000 } else { random / 4 % 40_000 };
             let mut child = spawn(place.victim("load", &dir.join("log"), life, &[3]))?;
             std::thread::sleep(Duration::from_micros(micros));
             child.kill();
             heard(&mut sum, &mut journal, &child.finish()?, &again);
             sum.faults += 1;
             // Most lives begin where a kill left the log; now and then the judge looks in between.
-            if random % 3 == 0 && life < LIVES {
+            if random.is_multiple_of(3) && life < LIVES {
                 let verdict = journal.judge(place, &dir.join("log"), true)?;
                 sum.count(&verdict, &dir, &again);
             }

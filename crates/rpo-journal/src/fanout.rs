@@ -98,7 +98,7 @@ impl Fanout {
         let (lanes, changed) = (RwLock::default(), Condvar::new());
         let shared = Arc::new(Shared { journal, config, parts, lanes, signal, changed });
         let threads: Mutex<Vec<JoinHandle<()>>> = Mutex::default();
-        if shared.parts.drive == Drive::Thread {
+        if shared.parts.drive != Drive::Manual {
             let hears: Weak<Shared> = Arc::downgrade(&shared);
             shared.journal.inner.log.on_durable(Box::new(move |_, _, _| {
                 if let Some(shared) = hears.upgrade() {
@@ -129,7 +129,7 @@ impl Fanout {
         let lane = Arc::new(Lane::new(id, target, cursor));
         lanes.push(Arc::clone(&lane));
         drop(lanes);
-        if shared.parts.drive == Drive::Thread {
+        if shared.parts.drive != Drive::Manual {
             locked(&shared.signal).working += 1;
             let mine = Arc::clone(shared);
             let thread = spawn(shared, &format!("rpo-to-{name}"), move || work(&mine, &lane));
@@ -234,7 +234,7 @@ impl Fanout {
         shared.live(Life::Draining);
         match shared.parts.drive {
             Drive::Manual => while !left().is_zero() && self.step_all() {},
-            Drive::Thread => {
+            Drive::Thread | Drive::Loop => {
                 shared.wait_for_workers(&left);
                 shared.live(Life::Stopped);
                 let grace = clock.monotonic();

@@ -137,7 +137,8 @@ impl Journal {
     ) -> Result<Receipt, JournalError> {
         let mut future = self.record_async(transaction, level);
         match self.inner.drive {
-            Drive::Thread => wait_parked(future),
+            Drive::Thread => wait_parked(future, || ()),
+            Drive::Loop => wait_parked(future, || while self.inner.log.step() == Step::Flushed {}),
             Drive::Manual => {
                 let mut context = Context::from_waker(Waker::noop());
                 let mut idle = 0;
@@ -299,13 +300,15 @@ impl Wake for Parked {
 }
 
 /// Polls until it is done; sleeps in between.
-fn wait_parked<T>(mut future: impl Future<Output = T> + Unpin) -> T {
+/// Polls until it is done; `idle` is done before each wait.
+fn wait_parked<T>(mut future: impl Future<Output = T> + Unpin, idle: impl Fn()) -> T {
     let waker = Waker::from(Arc::new(Parked(std::thread::current())));
     let mut context = Context::from_waker(&waker);
     loop {
         if let Poll::Ready(result) = Pin::new(&mut future).poll(&mut context) {
             return result;
         }
+        idle();
         std::thread::park_timeout(Duration::from_millis(50));
     }
 }

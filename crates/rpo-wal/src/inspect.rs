@@ -11,6 +11,7 @@ use rpo_core::{Disk, DiskFile, LogEntry, LogId, Lsn, Position};
 
 use crate::catalog::SegmentView;
 use crate::error::WalError;
+use crate::feed::Reading;
 use crate::format::FormatError;
 use crate::recover::{examine, examine_one, unseen};
 use crate::report::RecoveryReport;
@@ -35,7 +36,7 @@ pub struct DirReplay {
 /// As [`Log::open`](crate::Log::open), but for the lock; kind `NotFound` if there is no log.
 pub fn replay_dir(disk: &Arc<dyn Disk>, dir: &Path) -> Result<DirReplay, WalError> {
     let mut survey = survey(&**disk, dir)?;
-    let findings = examine(dir, &mut survey, Position::START, Lsn::ZERO, &mut unseen)?;
+    let findings = examine(dir, &mut survey, Position::START, Lsn::ZERO, Reading::Direct, &mut unseen)?;
     let Some(log) = survey.log().or_else(|| findings.live.first().map(|l| l.found.prepared.log)) else {
         return Err(WalError::io(
             "open",

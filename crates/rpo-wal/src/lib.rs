@@ -44,6 +44,7 @@ mod drive;
 mod engine;
 mod error;
 mod event;
+mod feed;
 mod flush;
 mod format;
 mod gather;

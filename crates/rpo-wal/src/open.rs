@@ -13,6 +13,7 @@ use crate::config::WalConfig;
 use crate::control::{Control, ControlFile};
 use crate::engine::{Counters, Drive, Engine, LogParts, Reached};
 use crate::error::WalError;
+use crate::feed::Reading;
 use crate::flush::{Writer, usable};
 use crate::keep::{Keeper, Kept};
 use crate::prepare::draw;
@@ -80,7 +81,8 @@ pub(crate) fn open(
         OpenAs::Takeover { epoch, at, .. } => Position { epoch, ..at },
         OpenAs::Continue => Position::START,
     };
-    let mut findings = examine(dir, &mut survey, fresh, witness, visit)?;
+    let reading = Reading::best(drive, survey.segments.iter().map(|s| s.prepared.capacity).sum());
+    let mut findings = examine(dir, &mut survey, fresh, witness, reading, visit)?;
     let begin = opening.begins_epoch(&survey, &findings, open_as)?;
     opening.remove_junk(&mut survey);
     opening.remove_released(&findings.released);

@@ -5,11 +5,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rpo_core::frame::{EntryRef, Frame, HEAD_BYTES};
+use rpo_core::frame::{EntryRef, FrameRef, HEAD_BYTES};
 use rpo_core::{DiskFile, Lsn, Position, Timestamp};
 
 use crate::catalog::SegmentView;
 use crate::error::WalError;
+use crate::feed::{Ahead, Reading, Stretch};
 use crate::format::FormatError;
 use crate::judge::{Stands, TailFacts, Verdict, judge};
 use crate::report::Tail;
@@ -65,6 +66,8 @@ struct Examiner<'a> {
     /// Where a log that was closed ends: nothing was written past it.
     closed_at: Option<Lsn>,
     window: Option<Window>,
+    reading: Reading,
+    ahead: Option<Ahead>,
     visit: Visit<'a>,
 }
 
@@ -76,6 +79,7 @@ pub(crate) fn examine(
     survey: &mut Survey,
     fresh: Position,
     witness: Lsn,
+    reading: Reading,
     visit: Visit<'_>,
 ) -> Result<Findings, WalError> {
     let ordinal_max = survey.segments.last().map_or(0, |s| s.bound.ordinal);
@@ -90,7 +94,8 @@ pub(crate) fn examine(
     let witnesses = [survey.control.map(|c| c.durable), live.last().map(|s| s.bound.base_lsn), Some(witness)];
     let proven = witnesses.into_iter().flatten().chain([survey.stray_durable]).max().unwrap_or(Lsn::ZERO);
     let closed_at = survey.control.filter(|_| survey.closed).map(|c| c.durable);
-    let mut examiner = Examiner { dir, proven, frames: 0, commits: 0, closed_at, window: None, visit };
+    let (frames, commits, window, ahead) = (0, 0, None, None);
+    let mut examiner = Examiner { dir, proven, frames, commits, closed_at, window, reading, ahead, visit };
     let mut findings = examiner.run(live, start, survey.control.is_some(), ordinal_max)?;
     (findings.replaced, findings.released) = (replaced, released);
     Ok(findings)
@@ -111,6 +116,8 @@ pub(crate) fn examine_one(
         commits: 0,
         closed_at: None,
         window: None,
+        reading: Reading::Direct,
+        ahead: None,
         visit: &mut unseen,
     };
     examiner.run(vec![found], bound.start(), true, bound.ordinal)
@@ -146,6 +153,7 @@ impl Examiner<'_> {
     ) -> Result<Findings, WalError> {
         let mut end = at_start(start);
         let mut views: Vec<Live> = Vec::new();
+        self.start_ahead(&live);
         let mut bases = live.iter().map(|s| s.bound).collect::<Vec<_>>().into_iter().skip(1);
         for (index, found) in live.into_iter().enumerate() {
             if index == 0 {
@@ -162,7 +170,7 @@ impl Examiner<'_> {
             end = scan::first(&segment.found.bound, end.time);
             match bases.next() {
                 Some(next) => {
-                    end = self.walk_to(&segment, end, &next)?;
+                    end = self.walk_to(index, &segment, end, &next)?;
                     segment.view.finish(next.base_lsn);
                     views.push(segment);
                 }
@@ -181,7 +189,8 @@ impl Examiner<'_> {
             }
             return Ok(self.findings(start, views, end, None, Tail::Clean, ordinal_max));
         };
-        let (end, unproven, tail) = self.walk_newest(newest, end)?;
+        let (end, unproven, tail) = self.walk_newest(views.len() - 1, newest, end)?;
+        self.ahead = None;
         let start = if start_known { start } else { views[0].found.bound.start() };
         Ok(self.findings(start, views, end, unproven, tail, ordinal_max))
     }
@@ -222,14 +231,61 @@ impl Examiner<'_> {
         Ok(())
     }
 
-    fn count(&mut self, frame: &Frame) {
+    fn count(&mut self, frame: &FrameRef<'_>) {
         let head = frame.head();
         self.frames += 1;
         self.commits += u64::from(head.commit_count);
         self.proven = self.proven.max(head.durable_lsn);
-        for entry in frame.borrowed().entries() {
+        for entry in frame.entries() {
             (self.visit)(entry);
         }
+    }
+
+    fn start_ahead(&mut self, live: &[FoundSegment]) {
+        let Reading::Ahead(sizes) = self.reading else { return };
+        let bases = live.iter().skip(1).map(|s| Some(s.bound.base_lsn)).chain([None]);
+        let stretch = |(found, until): (&FoundSegment, _)| Stretch {
+            file: Arc::clone(&found.file),
+            capacity: found.prepared.capacity,
+            until,
+        };
+        match Ahead::start(live.iter().zip(bases).map(stretch).collect(), sizes) {
+            Ok(ahead) => self.ahead = Some(ahead),
+            Err(error) => tracing::warn!(%error, "no thread to read ahead: opening takes longer"),
+        }
+    }
+
+    /// Takes the frames that were read ahead, as long as each is just what must come; the rest is for `scan::next`, which
+    /// tells what stands there.
+    fn take_ahead(
+        &mut self,
+        index: usize,
+        segment: &Live,
+        mut at: Expect,
+        mut passed: impl FnMut(&Self, Expect, Lsn),
+    ) -> Expect {
+        let capacity = segment.found.prepared.capacity;
+        let Some(mut ahead) = self.ahead.take() else { return at };
+        while let Some(run) = ahead.next(index, at.offset) {
+            let mut right = true;
+            for frame in run.frames() {
+                right = at.is_met_by(frame.head(), capacity);
+                if !right {
+                    break;
+                }
+                let frame = frame.borrowed();
+                self.count(&frame);
+                segment.view.note(at, frame.head().commit_time);
+                let after = at.after_frame(&frame);
+                passed(self, at, after.lsn);
+                at = after;
+            }
+            if !ahead.passed(run) || !right {
+                break;
+            }
+        }
+        self.ahead = Some(ahead);
+        at
     }
 
     /// One buffer reads all segments.
@@ -245,15 +301,22 @@ impl Examiner<'_> {
     }
 
     /// Row 1: everything up to the base of the next segment must be there.
-    fn walk_to(&mut self, segment: &Live, mut at: Expect, next: &Bound) -> Result<Expect, WalError> {
+    fn walk_to(
+        &mut self,
+        index: usize,
+        segment: &Live,
+        at: Expect,
+        next: &Bound,
+    ) -> Result<Expect, WalError> {
         let found = &segment.found;
+        let mut at = self.take_ahead(index, segment, at, |_, _, _| ());
         let mut window = self.window(found);
         while at.lsn < next.base_lsn {
             match scan::next(&mut window, &at, found.prepared.capacity)
                 .map_err(|e| WalError::io("read", &*found.path, e))?
             {
                 Next::Frame(frame) => {
-                    self.count(&frame);
+                    self.count(&frame.borrowed());
                     segment.view.note(at, frame.head().commit_time);
                     at = at.after(frame.head());
                 }
@@ -290,24 +353,29 @@ impl Examiner<'_> {
     /// Walks the newest segment to its end and judges what stands there.
     fn walk_newest(
         &mut self,
+        index: usize,
         newest: &Live,
-        mut at: Expect,
+        at: Expect,
     ) -> Result<(Expect, Option<Expect>, Tail), WalError> {
         let found = &newest.found;
-        let mut window = self.window(found);
         let mut places = VecDeque::new(); // of frames that are not proven yet
+        let mut note = |proven: Lsn, at: Expect, end: Lsn| {
+            places.push_back((at, end));
+            while places.front().is_some_and(|(_, end)| *end <= proven) {
+                places.pop_front();
+            }
+        };
+        let mut at = self.take_ahead(index, newest, at, |me, at, end| note(me.proven, at, end));
+        let mut window = self.window(found);
         let stop = loop {
             match scan::next(&mut window, &at, found.prepared.capacity)
                 .map_err(|e| WalError::io("read", &*found.path, e))?
             {
                 Next::Frame(frame) => {
-                    self.count(&frame);
+                    self.count(&frame.borrowed());
                     newest.view.note(at, frame.head().commit_time);
                     let after = at.after(frame.head());
-                    places.push_back((at, after.lsn));
-                    while places.front().is_some_and(|(_, end)| *end <= self.proven) {
-                        places.pop_front();
-                    }
+                    note(self.proven, at, after.lsn);
                     at = after;
                 }
                 other => break other,

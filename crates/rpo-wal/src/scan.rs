@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use rpo_core::frame::{Frame, FrameError, FrameHead, HEAD_BYTES};
+use rpo_core::frame::{Frame, FrameError, FrameHead, FrameRef, HEAD_BYTES};
 use rpo_core::{DiskFile, Epoch, Lsn, Sequence, Timestamp};
 
 use crate::segment::FRAMES_OFFSET;
@@ -105,14 +105,29 @@ pub(crate) struct Expect {
 impl Expect {
     /// The place after `head`.
     pub(crate) fn after(&self, head: &FrameHead) -> Self {
+        self.after_chained(head, head.chain())
+    }
+
+    /// The place after `frame`.
+    pub(crate) fn after_frame(&self, frame: &FrameRef<'_>) -> Self {
+        self.after_chained(frame.head(), frame.chain())
+    }
+
+    fn after_chained(&self, head: &FrameHead, chain: u32) -> Self {
         Self {
             offset: self.offset + head.frame_len() as u64,
             lsn: head.end_lsn(),
             seq: head.end_seq(),
-            chain: head.chain(),
+            chain,
             time: head.commit_time,
             ..*self
         }
+    }
+
+    /// Whether the frame of `head` may stand here, in a segment of this capacity.
+    pub(crate) fn is_met_by(&self, head: &FrameHead, capacity: u64) -> bool {
+        let fits = self.offset.saturating_add(head.frame_len() as u64) <= capacity;
+        fits && self.mismatch(head).is_none()
     }
 
     /// What `head` says other than it must, if anything.

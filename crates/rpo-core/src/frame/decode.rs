@@ -71,6 +71,12 @@ impl<'a> FrameRef<'a> {
         &self.head
     }
 
+    /// [`FrameHead::chain`], from the bytes as they stand here.
+    #[inline]
+    pub fn chain(&self) -> u32 {
+        crc32c::crc32c(&self.bytes[..HEAD_BYTES]) // every byte of a head is one of its fields
+    }
+
     /// The records, without head and padding.
     fn body(&self) -> &'a [u8] {
         &self.bytes[HEAD_BYTES..HEAD_BYTES + self.head.body_len as usize]
@@ -137,6 +143,7 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
+    #[inline]
     fn next_entry(&mut self) -> Result<Option<RawEntry>, FrameError> {
         let malformed = |rule| Err(FrameError::Malformed { rule });
         if self.at == self.body.len() {
@@ -228,6 +235,7 @@ impl<'a> CommitRef<'a> {
     }
 
     /// The payloads of its records, in order; at least one.
+    #[inline]
     pub fn payloads(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let (bytes, mut at) = (self.records, 0);
         std::iter::from_fn(move || {
@@ -256,6 +264,7 @@ pub struct EntryRefs<'a> {
 impl<'a> Iterator for EntryRefs<'a> {
     type Item = EntryRef<'a>;
 
+    #[inline]
     fn next(&mut self) -> Option<EntryRef<'a>> {
         // The same bytes were walked with the same functions when the frame was taken: an error cannot come up here.
         let found = self.walk.next_entry().ok().flatten()?;

@@ -78,29 +78,34 @@ fn malformed(rule: &'static str) -> FrameError {
     FrameError::Malformed { rule }
 }
 
-fn u32_at(bytes: &[u8], at: Range<usize>) -> Option<u32> {
-    bytes.get(at)?.try_into().ok().map(u32::from_le_bytes)
-}
-
 /// Reads the record at `at`.
+#[inline]
 pub(super) fn parse(body: &[u8], at: usize, trust: Trust) -> Result<RawRecord, FrameError> {
     let rest = body.get(at..).ok_or_else(|| malformed("records end where the body ends"))?;
-    let head = rest.get(..RECORD_HEAD_BYTES).ok_or_else(|| malformed("a record head has 16 bytes"))?;
-    let (Some(crc), Some(len)) = (u32_at(head, CRC), u32_at(head, LEN)) else {
+    let Some((head, _)) = rest.split_first_chunk::<RECORD_HEAD_BYTES>() else {
         return Err(malformed("a record head has 16 bytes"));
     };
-    let record = rest
-        .get(..RECORD_HEAD_BYTES + len as usize)
-        .ok_or_else(|| malformed("a record lies within its frame"))?;
-    if trust == Trust::Check && crc32c::crc32c(&record[LEN.start..]) != crc {
-        return Err(FrameError::RecordCrc { offset: at });
+    // As two numbers: checksum and length; kind, flags, and six bytes that are reserved.
+    let [first, second] = [u128::from_le_bytes(*head) as u64, (u128::from_le_bytes(*head) >> 64) as u64];
+    let (crc, len) = (first as u32, (first >> 32) as usize);
+    let record =
+        rest.get(..RECORD_HEAD_BYTES + len).ok_or_else(|| malformed("a record lies within its frame"))?;
+    let (kind, flags) = (second as u8, (second >> 8) as u8);
+    if trust == Trust::Check {
+        if crc32c::crc32c(&record[LEN.start..]) != crc {
+            return Err(FrameError::RecordCrc { offset: at });
+        }
+        if head[RESERVED.start..AUX.end] != [0; 6] {
+            return Err(malformed("reserved bytes of a record are zero"));
+        }
+        if flags & !(FLAG_LAST | FLAG_TXID | FLAG_CONTEXT) != 0 {
+            return Err(malformed("flags of a record are bits 0 to 2"));
+        }
     }
-    let (kind, flags) = (head[KIND], head[FLAGS]);
-    if head[RESERVED].iter().chain(&head[AUX]).any(|b| *b != 0) {
-        return Err(malformed("reserved bytes of a record are zero"));
-    }
-    if flags & !(FLAG_LAST | FLAG_TXID | FLAG_CONTEXT) != 0 {
-        return Err(malformed("flags of a record are bits 0 to 2"));
+    if flags & (FLAG_TXID | FLAG_CONTEXT) == 0 && len <= PAYLOAD_BYTES_MAX {
+        let (payload, end) = (at + RECORD_HEAD_BYTES, at + RECORD_HEAD_BYTES + len);
+        let last = flags & FLAG_LAST != 0;
+        return Ok(RawRecord { kind, last, transaction: None, context: None, payload: payload..end, end });
     }
     content(record, at, kind, flags)
 }

@@ -12,8 +12,9 @@ use super::files::{Candidate, Files, Use, read_files};
 use super::walk::{self, Stop, expect, place};
 use crate::control::{self, Control, ControlFound};
 use crate::error::WalError;
+use crate::feed::Reading;
 use crate::judge::{Stands, TailFacts, Verdict, judge};
-use crate::recover::examine;
+use crate::recover::{examine, unseen};
 use crate::scan::{self, Expect, Next};
 use crate::survey::survey;
 
@@ -278,7 +279,9 @@ pub fn examine_dir(disk: &dyn Disk, dir: &Path, witness: Lsn) -> Result<Conditio
     let mut files = read_files(disk, dir)?;
     files.log = known.map(|c| c.log).or(files.log);
     let refuses = survey(disk, dir)
-        .and_then(|mut survey| examine(dir, &mut survey, Position::START, witness).map(drop))
+        .and_then(|mut survey| {
+            examine(dir, &mut survey, Position::START, witness, Reading::Direct, &mut unseen).map(drop)
+        })
         .err()
         .map(|error| error.to_string());
     let mut look = Look {

@@ -110,7 +110,8 @@ pub(super) fn read_files(disk: &dyn Disk, dir: &Path) -> Result<Files, WalError>
             FileName::Control => Use::Control,
             FileName::Lock => Use::Lock,
             FileName::Other if name.contains(".damaged-") => Use::Evidence,
-            FileName::Other => Use::Other,
+            FileName::Used(_) => Use::Junk,
+            FileName::Seal { .. } | FileName::Other => Use::Other,
         };
         files.bystanders.push(Bystander { path, len: entry.len, what });
     }

@@ -133,7 +133,7 @@ impl<'a> Workshop<'a> {
         // Slots are written in turn, the first one for odd counters.
         let counter = if counter % 2 == 0 { counter + 1 } else { counter };
         let NewControl { log, start, parent, durable } = new;
-        let first = Control { counter, log, start, parent, durable };
+        let first = Control { counter, log, start, parent, durable, closed: false };
         ControlFile::create(self.disk, self.dir, first, || self.sync_names())?;
         Ok(kept)
     }

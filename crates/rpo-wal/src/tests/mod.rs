@@ -2,7 +2,7 @@
 
 mod append;
 mod clock;
-mod disk;
+pub(crate) mod disk;
 mod events;
 mod flips;
 mod follow;
