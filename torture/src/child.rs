@@ -1,6 +1,6 @@
 //! A process that is bounded in time: started in a group of its own, its output collected, killed when it hangs.
 
-use std::io::Read as _;
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -48,15 +48,28 @@ pub(crate) struct Running {
     err: JoinHandle<String>,
 }
 
-pub(crate) fn spawn(mut command: Command) -> anyhow::Result<Running> {
+pub(crate) fn spawn(command: Command) -> anyhow::Result<Running> {
+    spawn_heard(command, |_| ())
+}
+
+/// Starts a child, and tells `hear` each line of its output as soon as it is there.
+pub(crate) fn spawn_heard(
+    mut command: Command,
+    mut hear: impl FnMut(&str) + Send + 'static,
+) -> anyhow::Result<Running> {
     let started = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     let mut child = started.spawn().with_context(|| format!("{command:?} did not start"))?;
-    let mut out = child.stdout.take().context("piped")?;
+    let mut out = BufReader::new(child.stdout.take().context("piped")?);
     let mut err = child.stderr.take().context("piped")?;
     let out = std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        let _ = out.read_to_end(&mut bytes);
-        String::from_utf8_lossy(&bytes).into_owned()
+        let (mut all, mut line) = (String::new(), Vec::new());
+        while matches!(out.read_until(b'\n', &mut line), Ok(1..)) {
+            let text = String::from_utf8_lossy(&line);
+            hear(text.trim_end_matches('\n'));
+            all.push_str(&text);
+            line.clear();
+        }
+        all
     });
     let err = std::thread::spawn(move || {
         let mut bytes = Vec::new();

@@ -15,6 +15,11 @@ pub struct Journal {
     /// Promised below `durable`, but written to the operating system.
     soft: BTreeSet<Commit>,
     released: bool,
+    /// This life was told that its log takes nothing more.
+    failed: bool,
+    /// Tried after that.
+    after: BTreeSet<Commit>,
+    false_acks: u64,
 }
 
 /// How the log ended, as opening saw it.
@@ -66,8 +71,18 @@ impl Journal {
     pub fn hear(&mut self, out: &str) {
         for (word, rest) in out.lines().filter_map(words) {
             match (word, commit(&rest)) {
-                ("TRY", Some(commit)) => drop(self.tried.insert(commit)),
-                ("ACK", Some(commit)) => drop(self.promised.insert(commit)),
+                ("UP", _) => self.failed = false,
+                ("ERR", _) => self.failed |= matches!(rest.first(), Some(&"Unknown" | &"Refused")),
+                ("TRY", Some(commit)) => {
+                    self.tried.insert(commit);
+                    if self.failed {
+                        self.after.insert(commit);
+                    }
+                }
+                ("ACK", Some(commit)) => {
+                    self.false_acks += u64::from(self.after.contains(&commit));
+                    self.promised.insert(commit);
+                }
                 ("SOFT", Some(commit)) if commit.2 % 7 == 5 => drop(self.soft.insert(commit)),
                 ("RELEASE", _) => {
                     self.promised.clear();
@@ -82,6 +97,11 @@ impl Journal {
     /// How many commits were promised.
     pub fn promises(&self) -> usize {
         self.promised.len()
+    }
+
+    /// How many promises were given for commits that came after the log had failed.
+    pub fn false_acks(&self) -> u64 {
+        self.false_acks
     }
 
     /// Opens the log as a new process, and compares. `killed_only`: nothing but the process died, so what reached the

@@ -6,6 +6,7 @@
 
 mod child;
 mod judge;
+mod powercut;
 mod rigs;
 mod summary;
 

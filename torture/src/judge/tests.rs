@@ -34,3 +34,17 @@ fn a_log_that_does_not_open_is_no_good() {
     let run = Run { err: "corrupt".to_owned(), code: Some(1), ..Run::default() };
     assert!(!Journal::default().compare(&run, false).is_good());
 }
+
+#[test]
+fn a_promise_for_what_came_after_the_failure_of_the_log_is_false_until_the_next_life() {
+    let false_acks = |told: &str| {
+        let mut journal = Journal::default();
+        journal.hear(told);
+        journal.false_acks()
+    };
+    let failed = "UP .\nTRY 1 0 0 .\nTRY 1 1 0 .\nERR Unknown 3 a sync failed .\n";
+    assert_eq!(false_acks(&format!("{failed}ACK 1 1 0 .\n")), 0, "it was under way before");
+    assert_eq!(false_acks(&format!("{failed}TRY 1 1 1 .\nACK 1 1 1 .\n")), 1);
+    assert_eq!(false_acks(&format!("{failed}UP .\nTRY 2 1 0 .\nACK 2 1 0 .\n")), 0);
+    assert_eq!(false_acks("UP .\nERR NoSpace 3 full .\nTRY 1 0 0 .\nACK 1 0 0 .\n"), 0);
+}
