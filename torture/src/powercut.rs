@@ -15,7 +15,7 @@ use disk::Disk;
 use mount::{Loop, Mounted};
 use record::{Chance, Record};
 
-const DISK_BYTES: usize = 24 << 20;
+const DISK_BYTES: usize = 12 << 20;
 /// Images made of one recording.
 const IMAGES: u64 = 100;
 
@@ -99,10 +99,9 @@ fn judged(place: &Place, dir: &Path, record: &Record, seed: u64, image: u64) -> 
     let dir = dir.join(format!("image-{image}"));
     let (file, at) = (dir.join("disk"), dir.join("fs"));
     std::fs::create_dir_all(&dir)?;
-    std::fs::write(&file, &bytes)?;
+    write_sparse(&file, &bytes)?;
     let mut sum = Summary { faults: u64::from(missing), runs: 1, ..Summary::default() };
-    let device = Loop::on(&file)?;
-    let mounted = match Mounted::new(&device, &at) {
+    let mounted = match Mounted::image(&file, &at) {
         Ok(mounted) => mounted,
         Err(error) => {
             sum.fail(format!(
@@ -115,13 +114,23 @@ fn judged(place: &Place, dir: &Path, record: &Record, seed: u64, image: u64) -> 
     sum.promises = journal.promises() as u64;
     let verdict = journal.judge(place, &at.join("log"), false)?;
     drop(mounted);
-    drop(device);
     if !verdict.is_good() {
-        std::fs::write(&file, &bytes)?; // as the cut left it, not as recovery did
+        write_sparse(&file, &bytes)?; // as the cut left it, not as recovery did
     }
     sum.count(&verdict, &dir, &again);
     if sum.is_good() {
         std::fs::remove_dir_all(&dir)?;
     }
     Ok(sum)
+}
+
+fn write_sparse(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    use std::os::unix::fs::FileExt as _;
+    const PIECE: usize = 4096;
+    let file = std::fs::File::create(file)?;
+    file.set_len(bytes.len() as u64)?;
+    for (index, piece) in bytes.chunks(PIECE).enumerate().filter(|(_, piece)| piece.iter().any(|b| *b != 0)) {
+        file.write_all_at(piece, (index * PIECE) as u64)?;
+    }
+    Ok(())
 }

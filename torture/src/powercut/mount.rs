@@ -97,6 +97,14 @@ impl Mounted {
         Ok(Self(at.to_owned()))
     }
 
+    /// The ext4 in the file `image`, on a loop device that goes with it; recovers it.
+    pub(super) fn image(image: &Path, at: &Path) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(at)?;
+        let [image, to] = [image, at].map(Path::to_string_lossy);
+        system("mount", &["-t", "ext4", "-o", "loop,noatime", &image, &to])?;
+        Ok(Self(at.to_owned()))
+    }
+
     /// A file system in memory of so many bytes.
     pub(crate) fn small(at: &Path, bytes: u64) -> anyhow::Result<Self> {
         std::fs::create_dir_all(at)?;

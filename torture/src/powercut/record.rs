@@ -4,6 +4,9 @@ use crate::judge::Journal;
 
 /// The least that a disk writes whole.
 const SECTOR: usize = 512;
+/// Where ext4's first block ends. Its superblock there is two sectors with one checksum, which ext4 relies on being written
+/// whole: torn, nothing can be mounted, which says nothing of a log.
+const FIRST_BLOCK: usize = 4096;
 
 #[derive(Debug, Clone)]
 enum Event {
@@ -94,7 +97,7 @@ impl Record {
                 place.copy_from_slice(bytes);
             } else if chance.below(4) < share {
                 for (to, from) in place.chunks_mut(SECTOR).zip(bytes.chunks(SECTOR)) {
-                    if torn && chance.below(2) == 0 {
+                    if torn && *at >= FIRST_BLOCK && chance.below(2) == 0 {
                         missing = true;
                     } else {
                         to.copy_from_slice(from);

@@ -4,7 +4,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::{Options, close, each, fresh, heard};
-use crate::child::{Place, Run, spawn};
+use crate::child::{Place, spawn};
 use crate::judge::Journal;
 use crate::summary::Summary;
 
@@ -59,16 +59,30 @@ fn inject(
     commits: u64,
     cases: &[(&'static str, u64, String)],
 ) -> anyhow::Result<Summary> {
-    let stride = if options.quick { (cases.len() as u64 / 60).max(1) } else { 1 };
-    each((cases.len() as u64).div_ceil(stride), options, |index| {
-        let (call, n, fault) = &cases[(index * stride) as usize];
+    // In an order that spreads: what ends early has been everywhere. (A prime, so that each case comes once.)
+    let all = cases.len() as u64;
+    let spread = if all.is_multiple_of(7_919) { 1 } else { 7_919 };
+    each(options.cycles(60, all).min(all), options, |index| {
+        let (call, n, fault) = &cases[(index * spread % all.max(1)) as usize];
         let again =
             format!("again: --rig {what}: strace -f -e trace={call} -e inject={call}:{fault}:when={n}");
         let dir = fresh(place, &format!("{what}-{call}-{n}-{}", fault.replace(['=', ':'], "-")))?;
         let (mut sum, mut journal) = (Summary::default(), Journal::default());
         let (seen, trace) = (dir.join("trace"), format!("trace={call},write"));
         let rule = format!("inject={call}:{fault}:when={n}");
-        let wrap = ["strace", "-f", "-qq", "-y", "-o", &seen.to_string_lossy(), "-e", &trace, "-e", &rule];
+        let wrap = [
+            "strace",
+            "-f",
+            "-qq",
+            "-y",
+            "--seccomp-bpf",
+            "-o",
+            &seen.to_string_lossy(),
+            "-e",
+            &trace,
+            "-e",
+            &rule,
+        ];
         let wrap = wrap.map(str::to_owned);
         // The odd ones strike a log that was killed before: opening is swept as well.
         if index % 2 == 1 {
@@ -116,14 +130,14 @@ pub(super) fn syscalls(place: &Place, options: &Options) -> anyhow::Result<Summa
 
 /// Every error at every system call of the script.
 pub(super) fn errno(place: &Place, options: &Options) -> anyhow::Result<Summary> {
-    let commits = if options.quick { 60 } else { 400 };
+    let commits = if options.quick { 60 } else { 240 };
     // Not `write`: the log makes none, and a victim that cannot tell cannot be judged.
     let calls: Vec<_> = CHANGING.iter().filter(|call| **call != "write").chain(&READING).copied().collect();
     let sites = match sites(place, commits, &calls)? {
         Ok(sites) => sites,
         Err(why) => return Ok(Summary { skipped: Some(why), ..Summary::default() }),
     };
-    let errors = ["EIO", "ENOSPC", "EINTR", "EDQUOT"];
+    let errors = ["EIO", "ENOSPC", "EINTR", "EDQUOT", "EROFS", "EACCES", "EMFILE", "ENOMEM"];
     let mut cases: Vec<_> = sites
         .iter()
         .flat_map(|(call, count)| (1..=*count).map(move |n| (*call, n)))
