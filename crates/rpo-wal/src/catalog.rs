@@ -1,14 +1,14 @@
 //! Which segment holds an LSN, and a sparse index into it. Shared by the writer, who adds, and the readers.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rpo_core::{DiskFile, Lsn, Position, Timestamp};
 
 use crate::scan::{self, Expect};
 use crate::segment::Bound;
-use crate::sync::locked;
+use crate::sync::{Mutex, locked};
 
 const MARK_BYTES: u64 = 64 << 10;
 const MARK_TIME: Duration = Duration::from_secs(1);

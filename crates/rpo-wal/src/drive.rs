@@ -1,7 +1,6 @@
 //! What drives a log: its own threads, or somebody who steps; and how it is shut down.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use crate::engine::{Drive, Engine};
@@ -10,7 +9,7 @@ use crate::flush::Flushed;
 use crate::gather::{Armed, Patience, Watch};
 use crate::keep::Kept;
 use crate::state::Life;
-use crate::sync::locked;
+use crate::sync::{Builder, JoinHandle, Mutex, locked, wait_for};
 
 /// What a call of [`Log::step`](crate::Log::step) did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,7 +143,7 @@ fn spawn(engine: &Arc<Engine>, name: &str, run: fn(&Engine)) -> Result<JoinHandl
         run(&mine);
         std::mem::forget(guard);
     };
-    thread::Builder::new()
+    Builder::new()
         .name(name.to_owned())
         .spawn(body)
         .map_err(|e| WalError::io("start of a thread", &*engine.dir, e))
@@ -176,8 +175,7 @@ fn flusher(engine: &Engine) {
             Watch::Sleep(None) => state = engine.work.wait(state).unwrap_or_else(PoisonError::into_inner),
             Watch::Sleep(Some(left)) => {
                 let left = left.max(Duration::from_micros(20));
-                let waited = engine.work.wait_timeout(state, left);
-                state = waited.unwrap_or_else(PoisonError::into_inner).0;
+                state = wait_for(&engine.work, state, &engine.state, left);
             }
         }
     }
@@ -202,6 +200,6 @@ fn keeper(engine: &Engine) {
         // Going idle is not announced: look again after the time a heartbeat would be due.
         let quiet = engine.config.heartbeat_after.get();
         let left = left.or((!quiet.is_zero()).then_some(quiet)).unwrap_or(Duration::from_secs(1));
-        drop(engine.upkeep.wait_timeout(state, left.max(Duration::from_millis(1))));
+        drop(wait_for(&engine.upkeep, state, &engine.state, left.max(Duration::from_millis(1))));
     }
 }

@@ -313,7 +313,7 @@ impl Log {
     /// Counts since the log was opened.
     pub fn stats(&self) -> WalStats {
         let counters = &self.engine.counters;
-        let read = |n: &std::sync::atomic::AtomicU64| n.load(Ordering::Relaxed);
+        let read = |n: &crate::sync::AtomicU64| n.load(Ordering::Relaxed);
         WalStats {
             commits: read(&counters.commits),
             writes: read(&counters.writes),

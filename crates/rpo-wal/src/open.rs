@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Condvar, Mutex, RwLock};
+use std::sync::Arc;
 
 use rpo_core::frame::EncodedEntry;
 use rpo_core::{DiskFile, Epoch, LogId, Lsn, MarkerKind, Position, Timestamp};
@@ -22,7 +22,7 @@ use crate::scan::Expect;
 use crate::segment::{FRAMES_OFFSET, LOCK_NAME, spare_name};
 use crate::state::{State, Want};
 use crate::survey::{FoundSegment, Spare, Survey, survey};
-use crate::sync::locked;
+use crate::sync::{Condvar, Mutex, RwLock, locked};
 
 /// As whom a log is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,6 +91,8 @@ pub(crate) fn open(
     }
     opening.sync_dir()?; // a name seen now may have been made just before a crash
     let (log, control) = opening.control(&survey, &findings, open_as)?;
+    #[cfg(feature = "planted-bugs")]
+    crate::planted::spoil(&mut findings);
     let (current, repersisted_bytes) = opening.repersist(&mut findings, log, &mut spares)?;
     let end = position(&findings.end);
     let report = RecoveryReport {
@@ -107,6 +109,8 @@ pub(crate) fn open(
         notes: std::mem::take(&mut survey.notes),
     };
     let floor = findings.end.time.max(open_as.floor());
+    #[cfg(feature = "planted-bugs")]
+    let floor = if crate::planted::planted().has(crate::planted::Bug::TimeForgotten) { open_as.floor() } else { floor };
     for live in findings.live.iter().filter(|l| l.view.path().extension().is_some_and(|e| e == "tmp")) {
         opening.repersist_header(&*live.view.file, &live.view.path())?;
     }
@@ -280,7 +284,10 @@ impl Opening<'_> {
     ) -> Result<(LogId, ControlFile), WalError> {
         if let Some(last) = survey.control {
             let mut file = ControlFile::reopen(&*self.parts.disk, self.dir, last)?;
-            if last.closed {
+            let closed = last.closed;
+            #[cfg(feature = "planted-bugs")]
+            let closed = closed && !crate::planted::planted().has(crate::planted::Bug::ClosedFlagKept);
+            if closed {
                 file.update(|_| ())?; // from here on it is open, whatever happens
             }
             return Ok((last.log, file));
