@@ -104,11 +104,14 @@ impl Catalog {
         found.checked_sub(1).map(|index| Arc::clone(&self.segments[index]))
     }
 
-    /// Adds the segment that goes on where the last one ends.
+    /// Adds the segment that goes on where the last one ends. One that begins there too held nothing: it is replaced, and its
+    /// name becomes that of the new one, so it must never be released under that name.
     pub(crate) fn add(&mut self, segment: Arc<SegmentView>) {
+        let base = segment.bound.base_lsn;
         if let Some(last) = self.segments.last() {
-            last.finish(segment.bound.base_lsn);
+            last.finish(base);
         }
+        while self.segments.pop_if(|last| last.bound.base_lsn >= base).is_some() {}
         self.segments.push(segment);
     }
 }
