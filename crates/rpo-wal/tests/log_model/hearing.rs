@@ -87,9 +87,7 @@ impl Site {
     }
 
     fn refused(&mut self, number: usize, error: &WalError) -> Result<(), String> {
-        if error.kind() != ErrorKind::Unknown {
-            self.oracle.refused(number);
-        }
+        self.oracle.refused(number); // who was taken is told that by a ticket
         self.note(error)
     }
 
@@ -176,16 +174,17 @@ impl Site {
 
     /// The reader takes a few entries. What it reads is right, or was released.
     fn read_on(&mut self, log: &Log, underway: &mut Underway) -> Result<(), String> {
-        let faults = self.faults();
         for _ in 0..2 {
             let Some(reader) = &mut underway.reader else { return Ok(()) };
             match reader.replay.next() {
                 Some(Ok(entry)) => {
                     let count = self.oracle.check(std::slice::from_ref(&entry), reader.at)?;
                     reader.at = (entry.position().lsn, count);
+                    reader.faults = self.faults();
                 }
                 Some(Err(error)) => {
                     let released = error.kind() == ErrorKind::NotFound && reader.at.0 < log.start().lsn;
+                    let faults = reader.faults;
                     if released {
                         self.world.sometimes("a reader was told that it reads what was released");
                     } else if self.faults() == faults && !self.world.is_down() {

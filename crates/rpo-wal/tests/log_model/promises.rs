@@ -101,6 +101,8 @@ pub(crate) struct Reader {
     pub(crate) replay: Replay,
     /// Where it is, and how many commits lie before that.
     pub(crate) at: (Lsn, usize),
+    /// I/O errors before it was last known to read well.
+    pub(crate) faults: u64,
 }
 
 /// All that is under way in one life.

@@ -241,8 +241,8 @@ impl Site {
             }
             Op::Release(share) => self.release(log, *share),
             Op::Read => {
-                let at = self.oracle.start();
-                underway.reader = Some(Reader { replay: log.replay(at.0), at });
+                let (at, faults) = (self.oracle.start(), self.faults());
+                underway.reader = Some(Reader { replay: log.replay(at.0), at, faults });
                 Ok(())
             }
             Op::Room(more) => {
