@@ -83,14 +83,14 @@ pub(crate) fn open(
     let mut findings = examine(dir, &mut survey, fresh, witness, visit)?;
     let begin = opening.begins_epoch(&survey, &findings, open_as)?;
     opening.remove_junk(&mut survey);
-    opening.remove_released(&findings.released);
     opening.move_aside(&std::mem::take(&mut findings.replaced));
     let mut spares = opening.usable_spares(&mut survey)?;
     if survey.control.is_none() {
         opening.sync_parent()?;
     }
     opening.sync_dir()?; // a name seen now may have been made just before a crash
-    let (log, control) = opening.control(&survey, &findings, open_as)?;
+    let (log, mut control) = opening.control(&survey, &findings, open_as)?;
+    opening.finish_release(&findings.released, &mut control)?;
     #[cfg(feature = "planted-bugs")]
     crate::planted::spoil(&mut findings);
     let (current, repersisted_bytes) = opening.repersist(&mut findings, log, &mut spares)?;
@@ -335,13 +335,19 @@ impl Opening<'_> {
         }
     }
 
-    /// Finishes a release that was interrupted: the caller had decided, and the control file says so.
-    fn remove_released(&self, released: &[FoundSegment]) {
+    /// Finishes a release that was interrupted: the caller had decided, and the control file says so. It says it again first:
+    /// it may have been read from memory only, left there by a process that was killed or whose sync failed, and a power
+    /// cut must not bring back a start whose segments are gone.
+    fn finish_release(&self, released: &[FoundSegment], control: &mut ControlFile) -> Result<(), WalError> {
+        if !released.is_empty() {
+            control.update(|_| ())?;
+        }
         for segment in released {
             if let Err(error) = self.parts.disk.remove(&segment.path) {
                 tracing::warn!(path = %segment.path.display(), %error, "a released segment could not be removed");
             }
         }
+        Ok(())
     }
 
     /// Spares of the right size, under new names: after a failed sync of the directory the old ones can be seen, and a
