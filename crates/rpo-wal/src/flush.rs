@@ -128,7 +128,8 @@ impl Engine {
         let released = state.release();
         let next = state.hand_over(&self.config);
         #[cfg(feature = "planted-bugs")]
-        let next = if self.has_bug(crate::planted::Bug::NoHandOver) { crate::gather::Next::Nobody } else { next };
+        let next =
+            if self.has_bug(crate::planted::Bug::NoHandOver) { crate::gather::Next::Nobody } else { next };
         let gathering = state.gathering.group;
         drop(state);
         let told = plan.gathered > 0;
@@ -148,7 +149,8 @@ impl Engine {
     fn acknowledge_first(&self, plan: &Plan) {
         if self.has_bug(crate::planted::Bug::AckOnFailedSync) {
             let durable = locked(&self.state).written;
-            let (steady, wall, took) = (self.parts.clock.monotonic(), self.parts.clock.wall(), Duration::ZERO);
+            let (steady, wall, took) =
+                (self.parts.clock.monotonic(), self.parts.clock.wall(), Duration::ZERO);
             self.publish(Some(Synced { durable, witnessed: Lsn::ZERO, wall, steady, took }), plan.group);
         }
     }

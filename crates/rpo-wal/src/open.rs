@@ -110,7 +110,11 @@ pub(crate) fn open(
     };
     let floor = findings.end.time.max(open_as.floor());
     #[cfg(feature = "planted-bugs")]
-    let floor = if crate::planted::planted().has(crate::planted::Bug::TimeForgotten) { open_as.floor() } else { floor };
+    let floor = if crate::planted::planted().has(crate::planted::Bug::TimeForgotten) {
+        open_as.floor()
+    } else {
+        floor
+    };
     for live in findings.live.iter().filter(|l| l.view.path().extension().is_some_and(|e| e == "tmp")) {
         opening.repersist_header(&*live.view.file, &live.view.path())?;
     }

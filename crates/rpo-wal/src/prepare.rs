@@ -63,7 +63,8 @@ impl Preparing {
     pub(crate) fn again(parts: &LogParts, log: LogId, used: Used) -> io::Result<Self> {
         let salt = draw(parts)?;
         #[cfg(feature = "planted-bugs")]
-        let salt = if crate::planted::planted().has(crate::planted::Bug::ReusedSalt) { used.salt()? } else { salt };
+        let salt =
+            if crate::planted::planted().has(crate::planted::Bug::ReusedSalt) { used.salt()? } else { salt };
         let prepared = Prepared { log, salt, capacity: used.capacity, created: parts.clock.wall() };
         Ok(Self { path: used.path, file: used.file, prepared, at: 0, again: true })
     }

@@ -66,7 +66,9 @@ impl Site {
         let after = self.look();
         let count = |of: &Listing, end: &str| of.keys().filter(|name| name.ends_with(end)).count();
         let found = |of: &Listing, what: &dyn Fn(&str, &[u8]) -> bool| of.iter().any(|(n, f)| what(n, f));
-        if found(before, &|name, _| name.starts_with("used-")) && !found(&after, &|n, _| n.starts_with("used-")) {
+        if found(before, &|name, _| name.starts_with("used-"))
+            && !found(&after, &|n, _| n.starts_with("used-"))
+        {
             self.world.sometimes("opening removed a segment that was being made a spare again");
         }
         if count(&after, ".cut") > count(before, ".cut") {

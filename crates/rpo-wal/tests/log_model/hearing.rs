@@ -55,7 +55,10 @@ impl Site {
             Ok(appended) => self.told(number, level, &Ok(appended)),
             Err(error) if taken => {
                 if error.kind() != ErrorKind::Unknown {
-                    return Err(format!("promise 2: commit {} was taken, its writer was told: {error}", number + 1));
+                    return Err(format!(
+                        "promise 2: commit {} was taken, its writer was told: {error}",
+                        number + 1
+                    ));
                 }
                 self.note(&error)
             }
@@ -98,13 +101,19 @@ impl Site {
         for one in std::mem::take(&mut underway.waiting) {
             match one.poll() {
                 None if durable.get() > one.number as u64 && !self.world.is_down() => {
-                    return Err(format!("liveness: commit {} is durable, and nobody was told", one.number + 1));
+                    return Err(format!(
+                        "liveness: commit {} is durable, and nobody was told",
+                        one.number + 1
+                    ));
                 }
                 None => underway.waiting.push(one),
                 Some(outcome) => {
                     self.told(one.number, one.level, &outcome)?;
                     if matches!(&one.how, How::Call(called) if called.take().is_some()) {
-                        return Err(format!("promise 2: the callback of {} was called twice", one.number + 1));
+                        return Err(format!(
+                            "promise 2: the callback of {} was called twice",
+                            one.number + 1
+                        ));
                     }
                 }
             }
@@ -119,7 +128,10 @@ impl Site {
         for mut later in std::mem::take(&mut underway.later) {
             if !later.is_woken() {
                 if later.number.is_some_and(|number| durable > number as u64) && !self.world.is_down() {
-                    return Err(format!("liveness: commit {:?} is durable, its future was not woken", later.number));
+                    return Err(format!(
+                        "liveness: commit {:?} is durable, its future was not woken",
+                        later.number
+                    ));
                 }
                 underway.later.push(later);
                 continue;
@@ -130,7 +142,9 @@ impl Site {
             }
             match (outcome, later.number) {
                 (Some(outcome), Some(number)) => self.told(number, later.level, &outcome)?,
-                (Some(Ok(_)), None) => return Err("promise 2: a future was told of what was not taken".to_owned()),
+                (Some(Ok(_)), None) => {
+                    return Err("promise 2: a future was told of what was not taken".to_owned());
+                }
                 (Some(Err(error)), None) => self.note(&error)?,
                 (None, _) if later.dropped => self.world.sometimes("a future was dropped half way"),
                 (None, _) => underway.later.push(later),
@@ -143,7 +157,9 @@ impl Site {
         let appended = match outcome {
             Ok(appended) => appended,
             Err(error) if error.kind() == ErrorKind::Unknown => return self.note(error),
-            Err(error) => return Err(format!("promise 2: commit {} was taken, then refused: {error}", number + 1)),
+            Err(error) => {
+                return Err(format!("promise 2: commit {} was taken, then refused: {error}", number + 1));
+            }
         };
         self.oracle.told(number, appended.lsn, appended.end, appended.time)?;
         self.world.note(&format!("commit {} acknowledged as {level:?}", number + 1));
@@ -162,7 +178,9 @@ impl Site {
     pub(crate) fn all_are_told(&mut self, underway: Underway) -> Result<(), String> {
         for one in underway.waiting {
             match one.poll() {
-                None => return Err(format!("liveness: the log is gone, and commit {} waits", one.number + 1)),
+                None => {
+                    return Err(format!("liveness: the log is gone, and commit {} waits", one.number + 1));
+                }
                 Some(outcome) => self.told(one.number, one.level, &outcome)?,
             }
         }

@@ -4,6 +4,7 @@ pub(crate) mod directory;
 pub(crate) mod hearing;
 pub(crate) mod oracle;
 pub(crate) mod promises;
+pub(crate) mod reuse;
 pub(crate) mod rot;
 pub(crate) mod script;
 pub(crate) mod site;
@@ -25,7 +26,8 @@ pub(crate) fn site(case: &mut Case, plan: &FaultPlan) -> (Site, Script) {
 pub(crate) fn plan(seed: u64) -> FaultPlan {
     let mut rng = Rng::named(seed, "log faults");
     let mut plan = FaultPlan::draw(seed);
-    let more = [(FaultKind::ReadError, 8), (FaultKind::SyncErrorWhole, 10), (FaultKind::SyncErrorNothing, 10)];
+    let more =
+        [(FaultKind::ReadError, 8), (FaultKind::SyncErrorWhole, 10), (FaultKind::SyncErrorNothing, 10)];
     for (kind, most) in more {
         if rng.chance(250) {
             plan = plan.with(kind, 1 + u16::try_from(rng.below(most)).expect("small"));

@@ -63,7 +63,9 @@ impl Site {
                 self.rot(name, to + at, mask);
             }
         }
-        Some(format!("the sector at {to} of {name} has what belongs at {from}, it is written up to {written}"))
+        Some(format!(
+            "the sector at {to} of {name} has what belongs at {from}, it is written up to {written}"
+        ))
     }
 
     fn rot(&self, name: &str, at: u64, mask: u8) {

@@ -45,7 +45,19 @@ impl Site {
         let (oracle, crash) = (Oracle::default(), End::PowerCut);
         let salts = Salts::default();
         let (power_cut, tight, poisoned) = (false, false, false);
-        Self { world, oracle, crash, config, payloads: 0, points: 0, power_cut, tight, poisoned, salts, visited: None }
+        Self {
+            world,
+            oracle,
+            crash,
+            config,
+            payloads: 0,
+            points: 0,
+            power_cut,
+            tight,
+            poisoned,
+            salts,
+            visited: None,
+        }
     }
 
     /// All lives of a script, then one without faults, in which the log must open and go on.
@@ -62,8 +74,10 @@ impl Site {
         self.room(None);
         self.end(End::PowerCut);
         for _ in 0..2 {
-            let log =
-                self.open(true, self.oracle.witness()).map_err(|error| format!("liveness: the faults are over, and still: {error}"))?.0;
+            let log = self
+                .open(true, self.oracle.witness())
+                .map_err(|error| format!("liveness: the faults are over, and still: {error}"))?
+                .0;
             self.judge(&log)?;
             for sizes in [&[300, 0, 40][..], &[5000]] {
                 let records: Vec<Bytes> = sizes.iter().map(|len| self.payload(*len)).collect();
@@ -82,11 +96,7 @@ impl Site {
     }
 
     /// Opens the log; `replaying` says to visit what is read meanwhile, which must be what is replayed afterwards.
-    pub(crate) fn open(
-        &mut self,
-        replaying: bool,
-        witness: Lsn,
-    ) -> Result<(Log, RecoveryReport), WalError> {
+    pub(crate) fn open(&mut self, replaying: bool, witness: Lsn) -> Result<(Log, RecoveryReport), WalError> {
         let machine = self.world.machine(MACHINE);
         let parts = LogParts {
             disk: Arc::new(machine.disk()),
@@ -121,7 +131,9 @@ impl Site {
         if lost > 0 {
             self.world.sometimes("unacknowledged commits were lost");
         }
-        if self.visited.take().is_some_and(|visited| visited.iter().ne(entries.iter().map(Visited::of).collect::<Vec<_>>().iter())) {
+        if self.visited.take().is_some_and(|visited| {
+            visited.iter().ne(entries.iter().map(Visited::of).collect::<Vec<_>>().iter())
+        }) {
             return Err("promise 2: what opening showed is not what is replayed".to_owned());
         }
         if log.durable() != log.head() || entries.last().is_some_and(|last| last.position() != log.head()) {
@@ -134,31 +146,32 @@ impl Site {
     pub(crate) fn live(&mut self, life: &Life) -> Result<bool, String> {
         let faults = self.faults();
         let before = self.look();
-        let opened = match self.open(life.replaying, if life.replaying { self.oracle.witness() } else { Lsn::ZERO }) {
-            Ok((log, report)) => {
-                self.saw(&report);
-                self.compare(&before);
-                if std::mem::take(&mut self.poisoned) {
-                    self.world.sometimes("a poisoned log was opened again");
+        let opened =
+            match self.open(life.replaying, if life.replaying { self.oracle.witness() } else { Lsn::ZERO }) {
+                Ok((log, report)) => {
+                    self.saw(&report);
+                    self.compare(&before);
+                    if std::mem::take(&mut self.poisoned) {
+                        self.world.sometimes("a poisoned log was opened again");
+                    }
+                    self.judge(&log)?;
+                    self.work(log, life)?;
+                    true
                 }
-                self.judge(&log)?;
-                self.work(log, life)?;
-                true
-            }
-            Err(error) if self.tight && error.kind() == ErrorKind::NoSpace => {
-                self.world.note(&error.to_string());
-                self.world.sometimes("no room to open the log");
-                self.room(None);
-                false
-            }
-            Err(error) if self.world.is_down() || self.faults() > faults => {
-                self.world.note(&error.to_string());
-                self.world.sometimes("opening failed");
-                self.oracle.doubt_written();
-                false
-            }
-            Err(error) => return Err(format!("liveness: opening failed without a fault: {error}")),
-        };
+                Err(error) if self.tight && error.kind() == ErrorKind::NoSpace => {
+                    self.world.note(&error.to_string());
+                    self.world.sometimes("no room to open the log");
+                    self.room(None);
+                    false
+                }
+                Err(error) if self.world.is_down() || self.faults() > faults => {
+                    self.world.note(&error.to_string());
+                    self.world.sometimes("opening failed");
+                    self.oracle.doubt_written();
+                    false
+                }
+                Err(error) => return Err(format!("liveness: opening failed without a fault: {error}")),
+            };
         self.end(life.end);
         Ok(opened)
     }

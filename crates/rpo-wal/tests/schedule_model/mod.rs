@@ -137,7 +137,11 @@ fn judge(told: &[(Vec<u8>, Result<Appended, WalError>)], log: &Log) {
     assert_eq!(told.len(), WRITERS * EACH, "everybody is told once");
     for (payload, outcome) in told {
         let times = held.iter().filter(|held| *held == payload).count();
-        assert_eq!(told.iter().filter(|(other, _)| other == payload).count(), 1, "each commit is told of once");
+        assert_eq!(
+            told.iter().filter(|(other, _)| other == payload).count(),
+            1,
+            "each commit is told of once"
+        );
         match outcome {
             Ok(_) => assert_eq!(times, 1, "promise 1: an acknowledged commit is there, once"),
             Err(error) if error.kind() == rpo_core::ErrorKind::Unknown => assert!(times <= 1),
