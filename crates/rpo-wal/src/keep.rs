@@ -164,8 +164,6 @@ impl Engine {
         let after = self.config.heartbeat_after.get();
         let state = locked(&self.state);
         let (durable, proven) = (state.durable.lsn, keeper.control.last().durable);
-        #[cfg(feature = "planted-bugs")]
-        let durable = if self.has_bug(crate::planted::Bug::ControlAhead) { state.next_lsn } else { durable };
         let told = proven >= durable || keeper.control_failed;
         if after.is_zero()
             || !state.is_idle()

@@ -228,10 +228,24 @@ impl Opening<'_> {
     /// Makes the directory's own name durable. Once there is a control file, that has been done.
     fn sync_parent(&self) -> Result<(), WalError> {
         let parent = self.dir.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        self.change_parent()?;
         self.parts.disk.sync_dir(parent).map_err(|e| {
             self.put_aside();
             WalError::io("sync of the directory", parent, e)
         })
+    }
+
+    /// Changes the directory above, so that its sync writes all of it: whoever made our directory may have been killed after a
+    /// failed sync, and then its name can be seen while a sync alone would not write it.
+    fn change_parent(&self) -> Result<(), WalError> {
+        let Some(name) = self.dir.file_name() else { return Ok(()) };
+        let mut probe = name.to_owned();
+        probe.push(format!(".probe-{:016x}", draw(self.parts).map_err(self.io("draw of a name"))?));
+        let probe = self.dir.with_file_name(probe);
+        if self.parts.disk.create_new(&probe).is_ok() {
+            let _ = self.parts.disk.remove(&probe); // who may not write there did not make our directory
+        }
+        Ok(())
     }
 
     /// After a failed sync its name can be seen, and no later sync would make it durable: if there is nothing in it but our

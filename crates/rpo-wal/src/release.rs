@@ -31,6 +31,8 @@ impl Engine {
         };
         drop(catalog);
         let start: Position = first_kept.bound.start();
+        #[cfg(feature = "planted-bugs")]
+        let durable = if self.has_bug(Bug::ControlAhead) { locked(&self.state).next_lsn } else { durable };
         let say = |control: &mut crate::control::Control| {
             control.start = start;
             control.durable = control.durable.max(durable);

@@ -91,6 +91,18 @@ fn rot_of_a_log_at_rest_is_named_or_touches_nothing_acknowledged() {
     );
 }
 
+#[test]
+fn a_power_cut_at_every_step_of_reusing_segments_loses_nothing_acknowledged() {
+    run_seeds(0..2, log_model::reuse::every_step);
+}
+
+#[test]
+fn a_reader_of_a_segment_that_is_used_again_is_told_so() {
+    let seen = run_seeds(0..3, log_model::reuse::half_read);
+
+    assert_seen(&seen, &["a reader was told that it reads what was released"]);
+}
+
 /// Plays the script again and again; in the nth round the nth opportunity of the fault is taken.
 fn each_fault_once(case: &mut Case, kinds: &[FaultKind]) -> Result<(), String> {
     let calm = FaultPlan::calm().with(FaultKind::Evict, 500);

@@ -25,12 +25,12 @@ const CATCHERS: &[(Bug, &str, Scenario, u64)] = &[
     (Bug::NoRepersist, "swarm", log_model::swarm, 500),
     (Bug::Untold, "swarm", log_model::swarm, 500),
     (Bug::SequenceReused, "swarm", log_model::swarm, 500),
-    (Bug::RecycledBeforeDirSync, "swarm", log_model::swarm, 500),
-    (Bug::ClosedFlagKept, "swarm", log_model::swarm, 500),
+    (Bug::RecycledBeforeDirSync, "every_step", log_model::reuse::every_step, 20),
+    (Bug::ClosedFlagKept, "swarm", log_model::swarm, 5000),
     (Bug::ReleaseUnsaid, "swarm", log_model::swarm, 500),
     (Bug::ReleaseTooMuch, "swarm", log_model::swarm, 500),
     (Bug::TimeForgotten, "swarm", log_model::swarm, 500),
-    (Bug::ReleasedReadAsWritten, "swarm", log_model::swarm, 500),
+    (Bug::ReleasedReadAsWritten, "half_read", log_model::reuse::half_read, 20),
 ];
 
 #[test]

@@ -4,6 +4,7 @@ pub(crate) mod directory;
 pub(crate) mod hearing;
 pub(crate) mod oracle;
 pub(crate) mod promises;
+pub(crate) mod reuse;
 pub(crate) mod rot;
 pub(crate) mod script;
 pub(crate) mod site;
