@@ -1,6 +1,6 @@
 //! What drives a log: its own threads, or somebody who steps; and how it is shut down.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::{Drive, Engine};
