@@ -1,8 +1,13 @@
 //! An event count: many threads wait for something, one tells them, and nobody queues for a lock to hear it.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
+
+#[cfg(feature = "shuttle")]
+use shuttle::sync::atomic::AtomicU32;
+#[cfg(not(feature = "shuttle"))]
+use std::sync::atomic::AtomicU32;
 
 /// Wakes threads that wait for a condition which is kept elsewhere (an event count: D. Reed, R. Kanodia, CACM 22(2), 1979).
 ///
@@ -63,7 +68,7 @@ impl fmt::Debug for EventCount {
     }
 }
 
-#[cfg(any(target_os = "linux", target_os = "android"))]
+#[cfg(all(any(target_os = "linux", target_os = "android"), not(feature = "shuttle")))]
 mod imp {
     use std::sync::atomic::AtomicU32;
     use std::time::Duration;
@@ -88,11 +93,18 @@ mod imp {
     }
 }
 
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
+#[cfg(any(feature = "shuttle", not(any(target_os = "linux", target_os = "android"))))]
 mod imp {
-    use std::sync::atomic::{AtomicU32, Ordering};
-    use std::sync::{Condvar, Mutex, PoisonError};
+    use std::sync::PoisonError;
+    use std::sync::atomic::Ordering;
+    #[cfg(not(feature = "shuttle"))]
+    use std::sync::{Condvar, Mutex};
     use std::time::Duration;
+
+    #[cfg(feature = "shuttle")]
+    use shuttle::sync::{Condvar, Mutex};
+
+    use super::AtomicU32;
 
     #[derive(Default)]
     pub(super) struct Parking {
@@ -107,6 +119,12 @@ mod imp {
                 return;
             }
             match timeout {
+                #[cfg(feature = "shuttle")]
+                Some(_) => {
+                    drop(gate);
+                    shuttle::thread::yield_now(); // it ends at once, in any order with what others do
+                }
+                #[cfg(not(feature = "shuttle"))]
                 Some(timeout) => drop(self.told.wait_timeout(gate, timeout)),
                 None => drop(self.told.wait(gate)),
             }

@@ -1,7 +1,7 @@
 //! Which segment holds an LSN, and a sparse index into it. Shared by the writer, who adds, and the readers.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rpo_core::{DiskFile, Lsn, Position, Sequence, Timestamp};
@@ -10,7 +10,7 @@ use crate::scan::{self, Expect};
 use crate::seal::Seal;
 use crate::seal::build::deserves_mark;
 use crate::segment::Bound;
-use crate::sync::locked;
+use crate::sync::{Mutex, locked};
 
 /// So long after the last mark another one is due, if there are some bytes between them.
 pub(crate) const MARK_TIME: Duration = Duration::from_secs(1);
@@ -150,11 +150,14 @@ impl Catalog {
         found.checked_sub(1).map(|index| Arc::clone(&self.segments[index]))
     }
 
-    /// Adds the segment that goes on where the last one ends.
+    /// Adds the segment that goes on where the last one ends. One that begins there too held nothing: it is replaced, and its
+    /// name becomes that of the new one, so it must never be released under that name.
     pub(crate) fn add(&mut self, segment: Arc<SegmentView>) {
+        let base = segment.bound.base_lsn;
         if let Some(last) = self.segments.last() {
-            last.finish(segment.bound.base_lsn);
+            last.finish(base);
         }
+        while self.segments.pop_if(|last| last.bound.base_lsn >= base).is_some() {}
         self.segments.push(segment);
     }
 }

@@ -1,7 +1,6 @@
 //! What drives a log: its own threads, or somebody who steps; and how it is shut down.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::{Drive, Engine};
@@ -11,7 +10,7 @@ use crate::flush::Flushed;
 use crate::gather::{Armed, Patience, Watch};
 use crate::keep::Kept;
 use crate::state::Life;
-use crate::sync::locked;
+use crate::sync::{Builder, JoinHandle, Mutex, locked, wait_for};
 
 /// What a call of [`Log::step`](crate::Log::step) did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,7 +144,7 @@ fn spawn(engine: &Arc<Engine>, name: &str, run: fn(&Engine)) -> Result<JoinHandl
         run(&mine);
         std::mem::forget(guard);
     };
-    thread::Builder::new()
+    Builder::new()
         .name(name.to_owned())
         .spawn(body)
         .map_err(|e| WalError::io("start of a thread", &*engine.dir, e))
@@ -192,8 +191,7 @@ fn flusher(engine: &Engine) {
                 let look = engine.config.stall_after.get();
                 let look = if look.is_zero() { Duration::from_secs(60) } else { look };
                 let left = left.unwrap_or(look).min(look).max(Duration::from_micros(20));
-                let waited = engine.work.wait_timeout(state, left);
-                state = waited.unwrap_or_else(PoisonError::into_inner).0;
+                state = wait_for(&engine.work, state, &engine.state, left);
             }
         }
     }
@@ -227,6 +225,6 @@ fn keeper(engine: &Engine) {
         // Nor is a stall: a sync that never comes back tells nobody.
         let stall = engine.config.stall_after.get();
         let left = if stall.is_zero() { left } else { left.min(stall) };
-        drop(engine.upkeep.wait_timeout(state, left.max(Duration::from_millis(1))));
+        drop(wait_for(&engine.upkeep, state, &engine.state, left.max(Duration::from_millis(1))));
     }
 }

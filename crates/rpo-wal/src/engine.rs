@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, RwLock};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use rpo_core::frame::Encoded;
 use rpo_core::ports::DiskLock;
@@ -19,7 +19,7 @@ use crate::gather::{Next, Patience};
 use crate::keep::Keeper;
 use crate::sleepers::{Completion, Released};
 use crate::state::{Accepted, Life, Refusal, State, Trouble, Want, entry_bytes_max};
-use crate::sync::locked;
+use crate::sync::{AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, RwLock, locked};
 
 /// What a log stands on, given in from outside.
 #[derive(Debug, Clone)]

@@ -108,6 +108,8 @@ impl Engine {
                 true
             }
             Err(cause) => {
+                #[cfg(feature = "planted-bugs")]
+                self.acknowledge_first(&plan);
                 self.poison(&cause); // before anyone is released
                 false
             }
@@ -126,11 +128,17 @@ impl Engine {
         state.recycle(plan.frames, &mut buffers);
         let released = state.release();
         let next = state.hand_over(&self.config, self.leads_inline());
+        #[cfg(feature = "planted-bugs")]
+        let next =
+            if self.has_bug(crate::planted::Bug::NoHandOver) { crate::gather::Next::Nobody } else { next };
         let gathering = state.gathering.group;
         let began = state.flushing_since.take();
         let stepped = std::mem::take(&mut state.stepped);
         drop(state);
-        if plan.gathered > 0 {
+        let told = plan.gathered > 0;
+        #[cfg(feature = "planted-bugs")]
+        let told = told && !self.has_bug(crate::planted::Bug::LostWakeup);
+        if told {
             self.done[(plan.group % 2) as usize].notify_all();
         }
         if self.drive != Drive::Manual {
@@ -151,7 +159,21 @@ impl Engine {
         }
     }
 
+    #[cfg(feature = "planted-bugs")]
+    fn acknowledge_first(&self, plan: &Plan) {
+        if self.has_bug(crate::planted::Bug::AckOnFailedSync) {
+            let durable = locked(&self.state).written;
+            let (steady, wall, took) =
+                (self.parts.clock.monotonic(), self.parts.clock.wall(), Duration::ZERO);
+            self.publish(Some(Synced { durable, witnessed: Lsn::ZERO, wall, steady, took }), plan.group);
+        }
+    }
+
     fn tell(&self, released: Released) {
+        #[cfg(feature = "planted-bugs")]
+        if self.has_bug(crate::planted::Bug::Untold) {
+            return;
+        }
         let lost = |a: &Accepted| WalError::Indeterminate {
             lsn: a.lsn,
             end: a.end.lsn,
@@ -167,7 +189,10 @@ impl Engine {
         buffers: &mut Vec<Vec<u8>>,
     ) -> Result<Option<Synced>, Failure> {
         while let Some(next) = plan.frames.front() {
-            if next.switch && writer.written.lsn > writer.durable.lsn {
+            let bind = next.switch && writer.written.lsn > writer.durable.lsn;
+            #[cfg(feature = "planted-bugs")]
+            let bind = bind && !self.has_bug(crate::planted::Bug::BindBeforeSync);
+            if bind {
                 let synced = self.sync(writer)?; // a new segment is bound only once all before it is durable
                 self.publish(synced, plan.group);
             }
@@ -222,6 +247,11 @@ impl Engine {
                 commit_time: time,
                 prev_chain: place.chain,
                 salt,
+            };
+            #[cfg(feature = "planted-bugs")]
+            let fields = match self.has_bug(crate::planted::Bug::DurableLsnAhead) {
+                true => FrameFields { durable_lsn: writer.written.lsn, ..fields },
+                false => fields,
             };
             let (head, frame) = frame.builder.finish(&fields).map_err(|e| e.to_string())?;
             let alone =

@@ -306,7 +306,7 @@ impl Log {
     /// Counts since the log was opened.
     pub fn stats(&self) -> WalStats {
         let counters = &self.engine.counters;
-        let read = |n: &std::sync::atomic::AtomicU64| n.load(Ordering::Relaxed);
+        let read = |n: &crate::sync::AtomicU64| n.load(Ordering::Relaxed);
         let cohorts = locked(&self.engine.state).gathering.cohort.counts;
         WalStats {
             commits: read(&counters.commits),

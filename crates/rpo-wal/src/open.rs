@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Condvar, Mutex, RwLock};
+use std::sync::Arc;
 
 use rpo_core::frame::EncodedEntry;
 use rpo_core::{DiskFile, Epoch, LogId, Lsn, MarkerKind, Position, Timestamp};
@@ -23,7 +23,7 @@ use crate::scan::Expect;
 use crate::segment::{FRAMES_OFFSET, LOCK_NAME, spare_name};
 use crate::state::{State, Want};
 use crate::survey::{FoundSegment, Spare, Survey, survey};
-use crate::sync::locked;
+use crate::sync::{Condvar, Mutex, RwLock, locked};
 
 /// As whom a log is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,14 +85,16 @@ pub(crate) fn open(
     let mut findings = examine(dir, &mut survey, fresh, witness, reading, visit)?;
     let begin = opening.begins_epoch(&survey, &findings, open_as)?;
     opening.remove_junk(&mut survey);
-    opening.remove_released(&findings.released);
     opening.move_aside(&std::mem::take(&mut findings.replaced));
     let mut spares = opening.usable_spares(&mut survey)?;
     if survey.control.is_none() {
         opening.sync_parent()?;
     }
     opening.sync_dir()?; // a name seen now may have been made just before a crash
-    let (log, control) = opening.control(&survey, &findings, open_as)?;
+    let (log, mut control) = opening.control(&survey, &findings, open_as)?;
+    opening.finish_release(&findings.released, &mut control)?;
+    #[cfg(feature = "planted-bugs")]
+    crate::planted::spoil(&mut findings);
     let (current, repersisted_bytes) = opening.repersist(&mut findings, log, &mut spares)?;
     let end = position(&findings.end);
     let report = RecoveryReport {
@@ -109,6 +111,12 @@ pub(crate) fn open(
         notes: std::mem::take(&mut survey.notes),
     };
     let floor = findings.end.time.max(open_as.floor());
+    #[cfg(feature = "planted-bugs")]
+    let floor = if crate::planted::planted().has(crate::planted::Bug::TimeForgotten) {
+        open_as.floor()
+    } else {
+        floor
+    };
     for live in findings.live.iter().filter(|l| l.view.path().extension().is_some_and(|e| e == "tmp")) {
         opening.repersist_header(&*live.view.file, &live.view.path())?;
     }
@@ -220,10 +228,24 @@ impl Opening<'_> {
     /// Makes the directory's own name durable. Once there is a control file, that has been done.
     fn sync_parent(&self) -> Result<(), WalError> {
         let parent = self.dir.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        self.change_parent()?;
         self.parts.disk.sync_dir(parent).map_err(|e| {
             self.put_aside();
             WalError::io("sync of the directory", parent, e)
         })
+    }
+
+    /// Changes the directory above, so that its sync writes all of it: whoever made our directory may have been killed after a
+    /// failed sync, and then its name can be seen while a sync alone would not write it.
+    fn change_parent(&self) -> Result<(), WalError> {
+        let Some(name) = self.dir.file_name() else { return Ok(()) };
+        let mut probe = name.to_owned();
+        probe.push(format!(".probe-{:016x}", draw(self.parts).map_err(self.io("draw of a name"))?));
+        let probe = self.dir.with_file_name(probe);
+        if self.parts.disk.create_new(&probe).is_ok() {
+            let _ = self.parts.disk.remove(&probe); // who may not write there did not make our directory
+        }
+        Ok(())
     }
 
     /// After a failed sync its name can be seen, and no later sync would make it durable: if there is nothing in it but our
@@ -292,7 +314,10 @@ impl Opening<'_> {
     ) -> Result<(LogId, ControlFile), WalError> {
         if let Some(last) = survey.control {
             let mut file = ControlFile::reopen(&*self.parts.disk, self.dir, last)?;
-            if last.closed {
+            let closed = last.closed;
+            #[cfg(feature = "planted-bugs")]
+            let closed = closed && !crate::planted::planted().has(crate::planted::Bug::ClosedFlagKept);
+            if closed {
                 file.update(|_| ())?; // from here on it is open, whatever happens
             }
             return Ok((last.log, file));
@@ -340,13 +365,19 @@ impl Opening<'_> {
         }
     }
 
-    /// Finishes a release that was interrupted: the caller had decided, and the control file says so.
-    fn remove_released(&self, released: &[FoundSegment]) {
+    /// Finishes a release that was interrupted: the caller had decided, and the control file says so. It says it again first:
+    /// it may have been read from memory only, left there by a process that was killed or whose sync failed, and a power
+    /// cut must not bring back a start whose segments are gone.
+    fn finish_release(&self, released: &[FoundSegment], control: &mut ControlFile) -> Result<(), WalError> {
+        if !released.is_empty() {
+            control.update(|_| ())?;
+        }
         for segment in released {
             if let Err(error) = self.parts.disk.remove(&segment.path) {
                 tracing::warn!(path = %segment.path.display(), %error, "a released segment could not be removed");
             }
         }
+        Ok(())
     }
 
     /// Spares of the right size, under new names: after a failed sync of the directory the old ones can be seen, and a

@@ -21,6 +21,15 @@ pub(crate) struct Used {
     pub(crate) capacity: u64,
 }
 
+#[cfg(feature = "planted-bugs")]
+impl Used {
+    fn salt(&self) -> io::Result<u64> {
+        let mut salt = [0; 8];
+        self.file.read_at(&mut salt, 32)?;
+        Ok(u64::from_le_bytes(salt))
+    }
+}
+
 /// A random number.
 pub(crate) fn draw(parts: &LogParts) -> io::Result<u64> {
     let mut bytes = [0; 8];
@@ -53,6 +62,9 @@ impl Preparing {
     /// Begins with a released segment, which gets a salt and a name that were never used before.
     pub(crate) fn again(parts: &LogParts, log: LogId, used: Used) -> io::Result<Self> {
         let salt = draw(parts)?;
+        #[cfg(feature = "planted-bugs")]
+        let salt =
+            if crate::planted::planted().has(crate::planted::Bug::ReusedSalt) { used.salt()? } else { salt };
         let prepared = Prepared { log, salt, capacity: used.capacity, created: parts.clock.wall() };
         Ok(Self { path: used.path, file: used.file, prepared, at: 0, again: true })
     }
@@ -60,23 +72,36 @@ impl Preparing {
     /// Does a piece of it; the spare once it is done. Its name is not durable yet.
     pub(crate) fn advance(&mut self, parts: &LogParts, dir: &Path) -> io::Result<Option<Spare>> {
         let capacity = self.prepared.capacity;
+        #[cfg(feature = "planted-bugs")]
+        if self.again && crate::planted::planted().has(crate::planted::Bug::NotZeroed) {
+            self.file.write_at(&[0; crate::segment::BLOCK_BYTES], crate::segment::BLOCK_BYTES as u64)?;
+            self.at = capacity;
+        }
         if self.at < capacity {
             let len = PIECE_BYTES.min(capacity - self.at);
             self.file.write_at(&vec![0; usize::try_from(len).unwrap_or(0)], self.at)?; // a piece fits in memory
-            self.file.sync()?;
+            self.sync()?;
             self.at += len;
         }
         if self.at < capacity {
             return Ok(None);
         }
         self.file.write_at(&self.prepared.encode(), 0)?;
-        self.file.sync()?;
+        self.sync()?;
         if self.again {
             let path = dir.join(spare_name(draw(parts)?));
             parts.disk.rename(&self.path, &path)?;
             self.path = path;
         }
         Ok(Some(Spare { path: self.path.clone(), file: Arc::clone(&self.file), prepared: self.prepared }))
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        #[cfg(feature = "planted-bugs")]
+        if crate::planted::planted().has(crate::planted::Bug::SpareUnsynced) {
+            return Ok(());
+        }
+        self.file.sync()
     }
 
     /// It failed or is not wanted any more: leaves nothing behind.

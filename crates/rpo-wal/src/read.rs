@@ -113,7 +113,10 @@ impl Cursor {
             other => {
                 // A released segment may be used again while it is read.
                 let start = self.engine.catalog.read().unwrap_or_else(PoisonError::into_inner).start.lsn;
-                if self.at.lsn < start {
+                let released = self.at.lsn < start;
+                #[cfg(feature = "planted-bugs")]
+                let released = released && !self.engine.has_bug(crate::planted::Bug::ReleasedReadAsWritten);
+                if released {
                     return Err(WalError::Released { from: self.at.lsn, start });
                 }
                 Err(WalError::Corrupt {

@@ -408,6 +408,8 @@ impl Examiner<'_> {
             Next::BadHead(_) => (Stands::Invalid, sector_end),
             Next::Misplaced(_) | Next::Frame(_) => (Stands::Misplaced, at.offset),
         };
+        #[cfg(feature = "planted-bugs")]
+        let to = to + if crate::planted::planted().has(crate::planted::Bug::TornOffByOne) { 512 } else { 0 };
         let facts = TailFacts {
             stands,
             lsn: at.lsn,

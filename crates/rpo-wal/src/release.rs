@@ -9,6 +9,8 @@ use rpo_core::{Lsn, Position};
 use crate::catalog::SegmentView;
 use crate::engine::Engine;
 use crate::error::WalError;
+#[cfg(feature = "planted-bugs")]
+use crate::planted::Bug;
 use crate::prepare::{Used, draw};
 use crate::segment::{FileName, used_name};
 use crate::sync::locked;
@@ -21,16 +23,27 @@ impl Engine {
         let durable = locked(&self.state).durable.lsn;
         let catalog = self.catalog.read().unwrap_or_else(PoisonError::into_inner);
         let limit = before.min(durable);
+        #[cfg(feature = "planted-bugs")]
+        let limit = if self.has_bug(Bug::ReleaseTooMuch) { durable } else { limit };
         let gone = catalog.segments.iter().take_while(|s| s.end().is_some_and(|end| end <= limit)).count();
         let Some(first_kept) = catalog.segments.get(gone).filter(|_| gone > 0).map(Arc::clone) else {
             return Ok(0);
         };
         drop(catalog);
         let start: Position = first_kept.bound.start();
-        keeper.control.update(|control| {
+        #[cfg(feature = "planted-bugs")]
+        let durable = if self.has_bug(Bug::ControlAhead) { locked(&self.state).next_lsn } else { durable };
+        let say = |control: &mut crate::control::Control| {
             control.start = start;
             control.durable = control.durable.max(durable);
-        })?;
+        };
+        #[cfg(feature = "planted-bugs")]
+        let say = |control: &mut crate::control::Control| {
+            if !self.has_bug(Bug::ReleaseUnsaid) {
+                say(control);
+            }
+        };
+        keeper.control.update(say)?;
         let mut catalog = self.catalog.write().unwrap_or_else(PoisonError::into_inner);
         let released: Vec<_> = catalog.segments.drain(..gone).collect();
         catalog.start = start;
@@ -53,6 +66,11 @@ impl Engine {
             if matches!(FileName::parse(name), FileName::Cut { base_lsn } if base_lsn < start.lsn) {
                 remove(&self.dir.join(name))?; // evidence about a part that is no longer here
             }
+        }
+        #[cfg(feature = "planted-bugs")]
+        if self.has_bug(Bug::RecycledBeforeDirSync) {
+            locked(&self.state).used.extend(used);
+            return Ok(released.len());
         }
         self.sync_dir().map_err(|e| {
             self.poison(&format!("sync of {} failed: {e}", self.dir.display()));

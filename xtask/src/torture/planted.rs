@@ -79,11 +79,7 @@ fn catch(
     name: &str,
 ) -> anyhow::Result<()> {
     let of = ["--nocapture"];
-    let features = if source.contains("feature = \"shuttle\"") || name == "schedules" {
-        "planted-bugs,shuttle"
-    } else {
-        "planted-bugs"
-    };
+    let features = if name == "schedules" { "planted-bugs,shuttle" } else { "planted-bugs" };
     let run = cmd!(
         sh,
         "cargo test --locked --quiet -p {package} --features {features} {which...} -- {of...} {filter...}"

@@ -176,8 +176,12 @@ impl DiskState {
             self.image(node).sync_fails(&mut core.chaos);
             return Err(errno(EIO));
         }
+        if core.strikes(FaultKind::SyncErrorNothing) {
+            self.image(node).sync_gives_up();
+            return Err(errno(EIO));
+        }
         self.image(node).sync();
-        Ok(())
+        if core.strikes(FaultKind::SyncErrorWhole) { Err(errno(EIO)) } else { Ok(()) }
     }
 
     pub(super) fn power_cut(&mut self, rng: &mut Rng, torn_per_mille: u16, seen: &mut Statistics) {

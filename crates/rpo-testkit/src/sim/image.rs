@@ -117,6 +117,11 @@ impl FileImage {
         }
     }
 
+    /// No dirty sector reaches the disk, and none is dirty any more.
+    pub(super) fn sync_gives_up(&mut self) {
+        self.dirty().into_iter().for_each(|n| self.marks[n] = Mark::Lost);
+    }
+
     /// The kernel writes some dirty sectors on its own.
     pub(super) fn write_back(&mut self, rng: &mut Rng) {
         for n in self.dirty() {

@@ -64,6 +64,10 @@ faults! {
     Stall = "stall", 30;
     /// A store does not list a new object for some calls.
     ListLag = "list-lag", 200;
+    /// `sync` of a file returns EIO though everything reached the disk. Off unless asked for.
+    SyncErrorWhole = "sync-error-whole", 0;
+    /// `sync` of a file returns EIO and nothing reached the disk. Off unless asked for.
+    SyncErrorNothing = "sync-error-nothing", 0;
 }
 
 /// What may go wrong in a run, and how often. Printed with a failing seed.

@@ -1,10 +1,15 @@
 //! A log in a simulated world, and an oracle that knows what it must hold.
 
+pub(crate) mod directory;
+pub(crate) mod hearing;
 pub(crate) mod oracle;
+pub(crate) mod promises;
+pub(crate) mod reuse;
+pub(crate) mod rot;
 pub(crate) mod script;
 pub(crate) mod site;
 
-use rpo_testkit::sim::{Case, FaultPlan, World};
+use rpo_testkit::sim::{Case, FaultKind, FaultPlan, Rng, World};
 
 use script::{End, Script};
 use site::Site;
@@ -12,14 +17,28 @@ use site::Site;
 /// The script of this case in the world of this case.
 pub(crate) fn site(case: &mut Case, plan: &FaultPlan) -> (Site, Script) {
     // The same script for every world of a case.
-    let script = Script::draw(&mut rpo_testkit::sim::Rng::named(case.seed(), "script"));
+    let script = Script::draw(&mut Rng::named(case.seed(), "script"));
     let world: World = case.world_with(plan.clone());
     (Site::new(world, script.config.clone()), script)
 }
 
+/// The faults of this seed; among them some that other scenarios do not ask for.
+pub(crate) fn plan(seed: u64) -> FaultPlan {
+    let mut rng = Rng::named(seed, "log faults");
+    let mut plan = FaultPlan::draw(seed);
+    let more =
+        [(FaultKind::ReadError, 8), (FaultKind::SyncErrorWhole, 10), (FaultKind::SyncErrorNothing, 10)];
+    for (kind, most) in more {
+        if rng.chance(250) {
+            plan = plan.with(kind, 1 + u16::try_from(rng.below(most)).expect("small"));
+        }
+    }
+    plan
+}
+
 /// Plays the script of a seed with its faults, then again with a crash at one of its steps.
 pub(crate) fn swarm(case: &mut Case) -> Result<(), String> {
-    let plan = FaultPlan::draw(case.seed());
+    let plan = plan(case.seed());
     let (mut site, script) = site(case, &plan);
     site.play(&script)?;
     let steps = site.world.steps();

@@ -22,6 +22,10 @@ pub(crate) struct Oracle {
     /// So many must survive the death of the process.
     written: usize,
     last_time: Timestamp,
+    /// The caller let go of what lies before this.
+    released: Lsn,
+    /// Where the log began when it was last looked at, and how many commits lie before that.
+    start: (Lsn, usize),
 }
 
 impl Oracle {
@@ -73,6 +77,33 @@ impl Oracle {
         self.written = self.written.max(count);
     }
 
+    /// The caller says that what lies before `before` may go.
+    pub(crate) fn let_go(&mut self, before: Lsn) {
+        self.released = self.released.max(before);
+    }
+
+    /// The log says that it begins at `start`: only what the caller let go of, and what was durable, may be gone.
+    pub(crate) fn starts(&mut self, start: Position) -> Result<(), String> {
+        let before = start.sequence.map_or(0, |sequence| sequence.get() as usize);
+        if start.lsn < self.start.0 {
+            return Err(format!("promise 2: the log began at lsn {}, now at {}", self.start.0, start.lsn));
+        }
+        if start.lsn > self.released {
+            return Err(format!("promise 1: lsn {} was let go of, the log begins at {start}", self.released));
+        }
+        if before > self.durable {
+            return Err(format!("promise 1: {before} commits were removed, {} were durable", self.durable));
+        }
+        let told = |number: usize| self.accepted.get(number).and_then(|commit| commit.told);
+        if told(before).is_some_and(|(lsn, ..)| lsn < start.lsn)
+            || before.checked_sub(1).and_then(told).is_some_and(|(_, end, _)| end > start.lsn)
+        {
+            return Err(format!("promise 2: {before} commits lie before {start}, it says"));
+        }
+        self.start = (start.lsn, before);
+        Ok(())
+    }
+
     /// After an I/O error what is only with the operating system may be lost with the process.
     pub(crate) fn doubt_written(&mut self) {
         self.written = self.durable;
@@ -81,7 +112,7 @@ impl Oracle {
     /// What a reopened log holds must be a gap-free prefix of what it accepted, with all that must have survived. From
     /// then on it is the history, and durable.
     pub(crate) fn reopened(&mut self, entries: &[LogEntry], power_cut: bool) -> Result<usize, String> {
-        let count = self.check(entries)?;
+        let count = self.check(entries, self.start)?;
         let must = if power_cut { self.durable } else { self.written };
         if count < must {
             let kind = if power_cut { "durable" } else { "os" };
@@ -94,9 +125,21 @@ impl Oracle {
         Ok(lost)
     }
 
-    /// Entries follow each other without a gap, and commit n is the nth accepted, whole, where and when it was told.
-    pub(crate) fn check(&self, entries: &[LogEntry]) -> Result<usize, String> {
-        let (mut at, mut time, mut count) = (Lsn::ZERO, Timestamp::from_micros(i64::MIN), 0);
+    /// An LSN that is known to have been durable: the end of the last commit that was told to be.
+    pub(crate) fn witness(&self) -> Lsn {
+        let told = self.accepted[..self.durable].iter().rev().find_map(|commit| commit.told);
+        told.map_or(Lsn::ZERO, |(_, end, _)| end)
+    }
+
+    /// Where the log began when it was last looked at, and how many commits lie before that.
+    pub(crate) fn start(&self) -> (Lsn, usize) {
+        self.start
+    }
+
+    /// Entries follow each other without a gap from a place on, and commit n is the nth accepted, whole, where and when it
+    /// was told. Returns how many commits lie before the end.
+    pub(crate) fn check(&self, entries: &[LogEntry], from: (Lsn, usize)) -> Result<usize, String> {
+        let ((mut at, mut count), mut time) = (from, Timestamp::from_micros(i64::MIN));
         for entry in entries {
             let (lsn, end) = (entry.lsn(), entry.position());
             if lsn != at {

@@ -20,8 +20,30 @@ pub(crate) enum Op {
         transaction: Option<u64>,
         level: Level,
     },
-    /// The log's own thread gets its turn.
-    Step,
+    /// A commit whose writer waits, of one record or of several.
+    Append {
+        records: Vec<usize>,
+        level: Level,
+    },
+    /// A commit with a callback.
+    Then {
+        len: usize,
+        level: Level,
+    },
+    /// A commit as a future, polled now and then; and dropped half way, if it says so.
+    Future {
+        len: usize,
+        level: Level,
+        dropped: bool,
+    },
+    /// The log's own thread gets its turn, so many times.
+    Step(u64),
+    /// What lies before this share (of 1000) of the durable part may go; more than 1000: all that may.
+    Release(u64),
+    /// A reader begins at the start of what is here, and reads a few entries now and then.
+    Read,
+    /// The disk has room for so many bytes more, or (none) as many as are wanted.
+    Room(Option<u64>),
     Sync,
     Tag,
     Heartbeat,
@@ -40,6 +62,8 @@ pub(crate) enum End {
 pub(crate) struct Life {
     pub(crate) ops: Vec<Op>,
     pub(crate) end: End,
+    /// It opens the log with a visitor, and says what was durable.
+    pub(crate) replaying: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -65,29 +89,41 @@ impl Life {
     fn draw(rng: &mut Rng) -> Self {
         let large = rng.chance(250);
         let steps = [100, 400, 800][rng.index(3)];
-        let ops = (0..8 + rng.below(24)).map(|_| Op::draw(rng, large, steps)).collect();
-        Self { ops, end: [End::Close, End::Kill, End::PowerCut, End::PowerCut][rng.index(4)] }
+        let busy = if rng.chance(250) { 60 } else { 24 };
+        let ops = (0..8 + rng.below(busy)).map(|_| Op::draw(rng, large, steps)).collect();
+        let end = [End::Close, End::Kill, End::PowerCut, End::PowerCut][rng.index(4)];
+        Self { ops, end, replaying: rng.coin() }
     }
 }
 
 impl Op {
     fn draw(rng: &mut Rng, large: bool, steps: u16) -> Self {
         if rng.chance(steps) {
-            return Self::Step;
+            return Self::Step(1);
         }
-        match rng.below(20) {
+        let most = if large { 4000 } else { 700 };
+        let level = [Level::Buffered, Level::Os, Level::Durable, Level::Durable][rng.index(4)];
+        match rng.below(32) {
             0 => Self::Sync,
             1 => Self::Tag,
             2 => Self::Heartbeat,
             3 => Self::PassMillis(rng.below(1500)),
+            4 | 5 => Self::Release(rng.below(1500)),
+            6 => Self::Step(1 + rng.below(8)),
+            7 => Self::Read,
+            8 => Self::Room(rng.coin().then(|| rng.below(24 << 10))),
+            9 | 10 => Self::Then { len: rng.index(most), level },
+            11 | 12 => Self::Future { len: rng.index(most), level, dropped: rng.coin() },
+            13..16 => Self::Append { records: sizes(rng, most), level },
             _ => {
-                let most = if large { 4000 } else { 700 };
-                let count = if rng.chance(700) { 1 } else { 1 + rng.index(4) };
-                let records = (0..count).map(|_| rng.index(most)).collect();
                 let transaction = rng.coin().then(|| rng.below(100));
-                let level = [Level::Buffered, Level::Os, Level::Durable, Level::Durable][rng.index(4)];
-                Self::Commit { records, transaction, level }
+                Self::Commit { records: sizes(rng, most), transaction, level }
             }
         }
     }
+}
+
+fn sizes(rng: &mut Rng, most: usize) -> Vec<usize> {
+    let count = if rng.chance(700) { 1 } else { 1 + rng.index(4) };
+    (0..count).map(|_| rng.index(most)).collect()
 }

@@ -4,17 +4,20 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rpo_core::frame::CommitDraft;
+use rpo_core::frame::{CommitDraft, EntryRef};
 use rpo_core::objective::AckLevel;
-use rpo_core::{ErrorKind, LogEntry, Lsn, PointName, TransactionId};
+use rpo_core::{ErrorKind, LogEntry, Lsn, PointName};
 use rpo_testkit::sim::{FaultKind, FaultPlan, World};
-use rpo_wal::{Appended, Drive, Log, LogParts, OpenAs, RecoveryReport, Tail, Ticket, WalConfig, WalError};
+use rpo_wal::{Drive, Log, LogParts, OpenAs, RecoveryReport, Tail, WalConfig, WalError};
 
+use super::directory::{Salts, Visited};
+use super::hearing::asked;
 use super::oracle::Oracle;
-use super::script::{End, Level, Life, Op, Script};
+use super::promises::{Later, Reader, Underway};
+use super::script::{End, Life, Op, Script};
 
-const DIR: &str = "/var/log";
-const MACHINE: &str = "a";
+pub(crate) const DIR: &str = "/var/log";
+pub(crate) const MACHINE: &str = "a";
 
 pub(crate) struct Site {
     pub(crate) world: World,
@@ -26,13 +29,13 @@ pub(crate) struct Site {
     points: u64,
     /// The power was cut since the log was last open.
     power_cut: bool,
-}
-
-/// A commit whose fate is not told yet.
-struct Waiting {
-    number: usize,
-    level: Level,
-    ticket: Ticket,
+    /// The disk has room for so much only.
+    pub(crate) tight: bool,
+    /// The last life ended with a poisoned log.
+    poisoned: bool,
+    pub(crate) salts: Salts,
+    /// What opening showed.
+    visited: Option<Vec<Visited>>,
 }
 
 impl Site {
@@ -40,7 +43,21 @@ impl Site {
         // The log makes its own directory; only the one above is there.
         world.machine(MACHINE).disk().set_up_dir(Path::new("/var")).expect("an empty disk");
         let (oracle, crash) = (Oracle::default(), End::PowerCut);
-        Self { world, oracle, crash, config, payloads: 0, points: 0, power_cut: false }
+        let salts = Salts::default();
+        let (power_cut, tight, poisoned) = (false, false, false);
+        Self {
+            world,
+            oracle,
+            crash,
+            config,
+            payloads: 0,
+            points: 0,
+            power_cut,
+            tight,
+            poisoned,
+            salts,
+            visited: None,
+        }
     }
 
     /// All lives of a script, then one without faults, in which the log must open and go on.
@@ -54,10 +71,13 @@ impl Site {
     /// Once the faults are over, the log opens, holds what it must, and takes new commits that survive.
     pub(crate) fn epilogue(&mut self) -> Result<(), String> {
         self.world.set_plan(FaultPlan::calm());
+        self.room(None);
         self.end(End::PowerCut);
         for _ in 0..2 {
-            let log =
-                self.open().map_err(|error| format!("liveness: the faults are over, and still: {error}"))?.0;
+            let log = self
+                .open(true, self.oracle.witness())
+                .map_err(|error| format!("liveness: the faults are over, and still: {error}"))?
+                .0;
             self.judge(&log)?;
             for sizes in [&[300, 0, 40][..], &[5000]] {
                 let records: Vec<Bytes> = sizes.iter().map(|len| self.payload(*len)).collect();
@@ -71,31 +91,50 @@ impl Site {
             drop(log);
             self.end(End::PowerCut);
         }
-        let log = self.open().map_err(|error| format!("liveness: {error}"))?.0;
+        let log = self.open(true, self.oracle.witness()).map_err(|error| format!("liveness: {error}"))?.0;
         self.judge(&log)
     }
 
-    fn open(&self) -> Result<(Log, RecoveryReport), WalError> {
+    /// Opens the log; `replaying` says to visit what is read meanwhile, which must be what is replayed afterwards.
+    pub(crate) fn open(&mut self, replaying: bool, witness: Lsn) -> Result<(Log, RecoveryReport), WalError> {
         let machine = self.world.machine(MACHINE);
         let parts = LogParts {
             disk: Arc::new(machine.disk()),
             clock: Arc::new(machine.clock()),
             entropy: Arc::new(machine.entropy()),
         };
-        Log::open(Path::new(DIR), self.config.clone(), parts, Drive::Manual, OpenAs::Continue)
+        let (dir, config, how) = (Path::new(DIR), self.config.clone(), (Drive::Manual, OpenAs::Continue));
+        self.visited = None;
+        if !replaying {
+            return Log::open_witnessed(dir, config, parts, how.0, how.1, witness);
+        }
+        let mut visited = Vec::new();
+        let mut visit = |entry: EntryRef<'_>| visited.push(Visited::from(entry));
+        let opened = Log::open_replaying(dir, config, parts, how.0, how.1, witness, &mut visit)?;
+        self.visited = Some(visited);
+        Ok(opened)
     }
 
     /// Replays everything and lets the oracle judge it.
-    fn judge(&mut self, log: &Log) -> Result<(), String> {
-        let entries: Result<Vec<LogEntry>, WalError> = log.replay(Lsn::ZERO).collect();
-        let entries = match entries {
-            Ok(entries) => entries,
-            Err(_) if self.world.is_down() => return Ok(()),
-            Err(error) => return Err(format!("promise 2: an open log cannot be replayed: {error}")),
+    pub(crate) fn judge(&mut self, log: &Log) -> Result<(), String> {
+        let entries = loop {
+            let faults = self.faults();
+            match log.replay(log.start().lsn).collect::<Result<Vec<LogEntry>, WalError>>() {
+                Ok(entries) => break entries,
+                Err(_) if self.world.is_down() => return Ok(()),
+                Err(_) if self.faults() > faults => {} // a read failed: once more
+                Err(error) => return Err(format!("promise 2: an open log cannot be replayed: {error}")),
+            }
         };
+        self.oracle.starts(log.start())?;
         let lost = self.oracle.reopened(&entries, std::mem::take(&mut self.power_cut))?;
         if lost > 0 {
             self.world.sometimes("unacknowledged commits were lost");
+        }
+        if self.visited.take().is_some_and(|visited| {
+            visited.iter().ne(entries.iter().map(Visited::of).collect::<Vec<_>>().iter())
+        }) {
+            return Err("promise 2: what opening showed is not what is replayed".to_owned());
         }
         if log.durable() != log.head() || entries.last().is_some_and(|last| last.position() != log.head()) {
             return Err(format!("promise 2: head {}, durable {} after opening", log.head(), log.durable()));
@@ -106,30 +145,49 @@ impl Site {
     /// One life; false if the log did not open, which only faults may cause.
     pub(crate) fn live(&mut self, life: &Life) -> Result<bool, String> {
         let faults = self.faults();
-        let opened = match self.open() {
-            Ok((log, report)) => {
-                self.saw(&report);
-                self.judge(&log)?;
-                self.work(log, life)?;
-                true
-            }
-            Err(error) if self.world.is_down() || self.faults() > faults => {
-                self.world.note(&error.to_string());
-                self.world.sometimes("opening failed");
-                self.oracle.doubt_written();
-                false
-            }
-            Err(error) => return Err(format!("liveness: opening failed without a fault: {error}")),
-        };
+        let before = self.look();
+        let opened =
+            match self.open(life.replaying, if life.replaying { self.oracle.witness() } else { Lsn::ZERO }) {
+                Ok((log, report)) => {
+                    self.saw(&report);
+                    self.compare(&before);
+                    if std::mem::take(&mut self.poisoned) {
+                        self.world.sometimes("a poisoned log was opened again");
+                    }
+                    self.judge(&log)?;
+                    self.work(log, life)?;
+                    true
+                }
+                Err(error) if self.tight && error.kind() == ErrorKind::NoSpace => {
+                    self.world.note(&error.to_string());
+                    self.world.sometimes("no room to open the log");
+                    self.room(None);
+                    false
+                }
+                Err(error) if self.world.is_down() || self.faults() > faults => {
+                    self.world.note(&error.to_string());
+                    self.world.sometimes("opening failed");
+                    self.oracle.doubt_written();
+                    false
+                }
+                Err(error) => return Err(format!("liveness: opening failed without a fault: {error}")),
+            };
         self.end(life.end);
         Ok(opened)
     }
 
     /// I/O errors so far.
-    fn faults(&self) -> u64 {
+    pub(crate) fn faults(&self) -> u64 {
         let seen = self.world.seen();
-        let kinds =
-            [FaultKind::SyncError, FaultKind::SyncDirError, FaultKind::WriteError, FaultKind::NoSpace];
+        let kinds = [
+            FaultKind::SyncError,
+            FaultKind::SyncErrorWhole,
+            FaultKind::SyncErrorNothing,
+            FaultKind::SyncDirError,
+            FaultKind::WriteError,
+            FaultKind::NoSpace,
+            FaultKind::ReadError,
+        ];
         kinds.iter().map(|kind| seen.get(kind.name())).sum()
     }
 
@@ -150,34 +208,58 @@ impl Site {
 
     fn work(&mut self, log: Log, life: &Life) -> Result<(), String> {
         let faults = self.faults();
-        let mut waiting = Vec::new();
+        let mut underway = Underway::default();
         for op in &life.ops {
-            self.act(&log, op, &mut waiting)?;
-            self.hear(&log, &mut waiting)?;
+            self.act(&log, op, &mut underway)?;
+            self.hear(&log, &mut underway)?;
+            self.spares_are_clean()?;
             if self.world.is_down() {
                 break;
             }
         }
+        self.poisoned = log.poisoned().is_some() && !self.world.is_down();
         if life.end == End::Close && !self.world.is_down() {
             let closed = log.close();
             self.world.note(&format!("closed: {closed:?}"));
             if closed.is_ok() {
+                self.world.sometimes("the log was closed");
                 self.oracle.durable(self.oracle.count() as u64)?;
             }
+        } else {
+            drop(log);
         }
+        self.all_are_told(underway)?;
         if self.faults() > faults {
             self.oracle.doubt_written();
         }
         Ok(())
     }
 
-    fn act(&mut self, log: &Log, op: &Op, waiting: &mut Vec<Waiting>) -> Result<(), String> {
+    fn act(&mut self, log: &Log, op: &Op, underway: &mut Underway) -> Result<(), String> {
         match op {
             Op::Commit { records, transaction, level } => {
-                self.commit(log, records, *transaction, *level, waiting)
+                self.commit(log, records, *transaction, *level, underway)
             }
-            Op::Step => {
-                log.step();
+            Op::Append { records, level } => self.append(log, records, *level),
+            Op::Then { len, level } => self.append_then(log, *len, *level, underway),
+            Op::Future { len, level, dropped } => {
+                let records = vec![self.payload(*len)];
+                let future = log.append_async(CommitDraft::many(records.clone()), asked(*level));
+                underway.later.push(Later::new(future, records, *level, *dropped));
+                Ok(())
+            }
+            Op::Step(times) => {
+                (0..*times).for_each(|_| _ = log.step());
+                Ok(())
+            }
+            Op::Release(share) => self.release(log, *share),
+            Op::Read => {
+                let (at, faults) = (self.oracle.start(), self.faults());
+                underway.reader = Some(Reader { replay: log.replay(at.0), at, faults });
+                Ok(())
+            }
+            Op::Room(more) => {
+                self.room(*more);
                 Ok(())
             }
             Op::Sync => match log.sync() {
@@ -200,19 +282,35 @@ impl Site {
         }
     }
 
-    fn note(&self, error: &WalError) -> Result<(), String> {
+    pub(crate) fn note(&self, error: &WalError) -> Result<(), String> {
         self.world.note(&error.to_string());
         match error.kind() {
             ErrorKind::NoSpace => self.world.sometimes("refused for want of space"),
             ErrorKind::Refused => self.world.sometimes("refused by a poisoned log"),
             ErrorKind::Unknown => self.world.sometimes("told that the fate is unknown"),
+            ErrorKind::Retry => self.world.sometimes("refused for now"),
             _ => {}
         }
         Ok(())
     }
 
+    /// What lies before a share of what is durable may go.
+    fn release(&mut self, log: &Log, share: u64) -> Result<(), String> {
+        let durable = log.durable().lsn.get();
+        let before = if share > 1000 { u64::MAX } else { durable * share / 1000 };
+        self.oracle.let_go(Lsn::new(before));
+        match log.release(Lsn::new(before)) {
+            Ok(0) => Ok(()),
+            Ok(_) => {
+                self.world.sometimes("segments were released");
+                Ok(())
+            }
+            Err(error) => self.note(&error),
+        }
+    }
+
     /// Bytes that say which commit and record they are.
-    fn payload(&mut self, len: usize) -> Bytes {
+    pub(crate) fn payload(&mut self, len: usize) -> Bytes {
         self.payloads += 1;
         let mut word = self.payloads;
         let mut bytes = word.to_le_bytes().to_vec();
@@ -222,66 +320,6 @@ impl Site {
         }
         bytes.truncate(len);
         bytes.into()
-    }
-
-    fn commit(
-        &mut self,
-        log: &Log,
-        sizes: &[usize],
-        transaction: Option<u64>,
-        level: Level,
-        waiting: &mut Vec<Waiting>,
-    ) -> Result<(), String> {
-        let records: Vec<Bytes> = sizes.iter().map(|len| self.payload(*len)).collect();
-        let mut draft = CommitDraft::many(records.clone());
-        if let Some(id) = transaction {
-            draft = draft.with_transaction(TransactionId(id));
-        }
-        let number = self.oracle.accepted(records, transaction);
-        let asked = match level {
-            Level::Buffered => AckLevel::Buffered,
-            Level::Os => AckLevel::Os,
-            Level::Durable => AckLevel::Durable,
-        };
-        match log.submit_at(draft, asked) {
-            Ok(ticket) => waiting.push(Waiting { number, level, ticket }),
-            Err(error) => {
-                if !matches!(error, WalError::Indeterminate { .. }) {
-                    self.oracle.refused(number);
-                }
-                self.note(&error)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes the answers that are there.
-    fn hear(&mut self, log: &Log, waiting: &mut Vec<Waiting>) -> Result<(), String> {
-        for one in std::mem::take(waiting) {
-            match one.ticket.poll() {
-                None => waiting.push(one),
-                Some(Ok(appended)) => self.told(&one, &appended)?,
-                Some(Err(error)) => self.note(&error)?,
-            }
-        }
-        match log.durable().sequence {
-            Some(sequence) => self.oracle.durable(sequence.get()),
-            None => Err("promise 2: a log of our own counts its commits".to_owned()),
-        }
-    }
-
-    fn told(&mut self, one: &Waiting, appended: &Appended) -> Result<(), String> {
-        self.oracle.told(one.number, appended.lsn, appended.end, appended.time)?;
-        self.world.note(&format!("commit {} acknowledged as {:?}", one.number + 1, one.level));
-        match one.level {
-            Level::Buffered => {}
-            Level::Os => self.oracle.written(one.number + 1),
-            Level::Durable => {
-                self.world.sometimes("a commit was acknowledged as durable");
-                self.oracle.durable(one.number as u64 + 1)?;
-            }
-        }
-        Ok(())
     }
 
     /// Ends the process, and in case of a power cut the machine.
