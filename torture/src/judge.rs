@@ -5,6 +5,9 @@ use std::path::Path;
 
 use crate::child::{Place, Run, spawn};
 
+/// What a log says that takes nothing more. (One that could not prepare a segment fails a commit, and goes on.)
+const FOR_GOOD: [&str; 2] = ["may or may not survive", "refuses writes since a failure"];
+
 type Commit = (u64, u64, u64);
 
 /// What one directory's victims tried and were promised so far.
@@ -69,10 +72,11 @@ fn commit(words: &[&str]) -> Option<Commit> {
 impl Journal {
     /// Takes down what a victim said.
     pub fn hear(&mut self, out: &str) {
-        for (word, rest) in out.lines().filter_map(words) {
+        let lines = out.lines().filter_map(|line| words(line).map(|(word, rest)| (line, word, rest)));
+        for (line, word, rest) in lines {
             match (word, commit(&rest)) {
                 ("UP", _) => self.failed = false,
-                ("ERR", _) => self.failed |= matches!(rest.first(), Some(&"Unknown" | &"Refused")),
+                ("ERR", _) => self.failed |= FOR_GOOD.iter().any(|words| line.contains(words)),
                 ("TRY", Some(commit)) => {
                     self.tried.insert(commit);
                     if self.failed {

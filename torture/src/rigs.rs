@@ -115,6 +115,9 @@ pub(crate) fn close(
 ) -> anyhow::Result<()> {
     sum.promises += journal.promises() as u64;
     sum.false_acks += journal.false_acks();
+    if journal.false_acks() > 0 {
+        sum.fail(format!("a promise after the log had failed; kept in {}; {again}", dir.display()));
+    }
     let verdict = journal.judge(place, &dir.join("log"), killed)?;
     sum.count(&verdict, dir, again);
     if sum.is_good() {

@@ -42,9 +42,11 @@ fn a_promise_for_what_came_after_the_failure_of_the_log_is_false_until_the_next_
         journal.hear(told);
         journal.false_acks()
     };
-    let failed = "UP .\nTRY 1 0 0 .\nTRY 1 1 0 .\nERR Unknown 3 a sync failed .\n";
+    let failed =
+        "UP .\nTRY 1 0 0 .\nTRY 1 1 0 .\nERR Unknown 3 lsn 1 to 2: may or may not survive: a sync failed .\n";
     assert_eq!(false_acks(&format!("{failed}ACK 1 1 0 .\n")), 0, "it was under way before");
     assert_eq!(false_acks(&format!("{failed}TRY 1 1 1 .\nACK 1 1 1 .\n")), 1);
     assert_eq!(false_acks(&format!("{failed}UP .\nTRY 2 1 0 .\nACK 2 1 0 .\n")), 0);
+    assert_eq!(false_acks("UP .\nERR Unknown 3 preparing a segment failed .\nTRY 1 0 0 .\nACK 1 0 0 .\n"), 0);
     assert_eq!(false_acks("UP .\nERR NoSpace 3 full .\nTRY 1 0 0 .\nACK 1 0 0 .\n"), 0);
 }
