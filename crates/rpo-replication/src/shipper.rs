@@ -238,7 +238,7 @@ impl LogShipper {
     fn tell_spool(&self, blocked: bool) {
         let Shared { spool, parts, config, board, .. } = &*self.shared;
         let (numbers, bytes) = spool.extent();
-        let full = blocked && bytes >= config.spool_bytes_max.get();
+        let full = blocked && self.shared.held_bytes() >= config.spool_bytes_max.get();
         let now = Seen::now(&*parts.clock);
         board.change_spool(|told| {
             told.bytes = bytes;
@@ -359,15 +359,11 @@ impl LogShipper {
     }
 
     fn release(&self) -> Result<(), ReplicationError> {
-        let Shared { spool, parts, config, board, .. } = &*self.shared;
-        let policy = parts.copies.policy();
-        let next = board.next_numbers();
-        let all: Vec<_> = next.iter().map(|(_, next)| *next).collect();
+        let Shared { spool, config, board, .. } = &*self.shared;
+        let all: Vec<_> = board.next_numbers().iter().map(|(_, next)| *next).collect();
         spool.release(releasable(&all, 1, false), |_| false)?;
-        let counted: Vec<_> =
-            next.iter().filter(|(name, _)| policy.counts(name)).map(|(_, next)| *next).collect();
         let limit = config.spool_bytes_max.get();
-        spool.release(releasable(&counted, policy.needed(), true), |bytes| bytes < limit)
+        spool.release(self.shared.kept_by_copies(), |bytes| bytes < limit)
     }
 
     /// True once every copy that is not paused or failing has everything that is sealed.

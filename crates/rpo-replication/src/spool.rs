@@ -212,6 +212,11 @@ impl Spool {
         (ends.map(|((first, _), (last, _))| *first..=*last), state.bytes)
     }
 
+    /// Number and bytes of the newest batch here.
+    pub(crate) fn newest(&self) -> Option<(u64, u64)> {
+        self.state().files.last_key_value().map(|(number, spooled)| (*number, spooled.len))
+    }
+
     /// Keeps a sealed batch; durable on `Ok`, and only then may a copy see it.
     ///
     /// # Errors

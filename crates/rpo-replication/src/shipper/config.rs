@@ -27,7 +27,8 @@ pub struct ShipConfig {
     /// How batches are compressed.
     pub codec: BatchCodec,
     /// Sealing stops above this many spooled bytes until a copy takes some. At least `batch-bytes`; it bounds the disk
-    /// used, plus one batch.
+    /// used, plus one batch. The newest batch always stays, and does not count once as many copies have it as the sync
+    /// policy asks for: if it alone reaches the bound, two batches are there for a moment.
     pub spool_bytes_max: ByteSize,
     /// What [`ShipView::admit`](crate::ShipView::admit) does for a program that appends while the spool is full. The log
     /// itself is not held by the shipper: the program that appends has to ask. Nothing is dropped either way.
