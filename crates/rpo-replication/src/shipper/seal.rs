@@ -116,7 +116,7 @@ impl Shared {
             gap_before: tip.newest_gap,
         };
         let sealed = seal_batch(&self.keys, &*self.parts.entropy, &head, &body)?;
-        self.spool.append(Tip::of(&head, Digest::of(&sealed)), &sealed)?;
+        self.spool.keep(Tip::of(&head, Digest::of(&sealed)), &sealed, self.config.spools_durably())?;
         self.board.change_spool(|told| {
             told.sealed += 1;
             told.plain_bytes += head.plain_bytes;
