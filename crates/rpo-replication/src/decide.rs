@@ -27,6 +27,7 @@ pub(crate) enum Seal {
 pub(crate) struct LogView {
     pub(crate) durable: Position,
     pub(crate) tip: Tip,
+    /// Bytes in the spool that [`count`](held).
     pub(crate) spool_bytes: u64,
     pub(crate) spool_bytes_max: u64,
     pub(crate) idle_rounds: u32,
@@ -74,6 +75,12 @@ pub(crate) fn releasable(next: &[Option<u64>], keepers: usize, pressed: bool) ->
     have.sort_unstable_by(|a, b| b.cmp(a));
     let needed = if pressed { keepers.clamp(1, have.len().max(1)) } else { have.len() };
     needed.checked_sub(1).and_then(|index| have.get(index)).copied().unwrap_or(0)
+}
+
+/// Bytes of the spool that count against its bound. The newest batch (number, bytes) always stays there, so it does not
+/// count once the needed copies have it, up to `through`: alone at the bound it would stop sealing for ever.
+pub(crate) fn held(bytes: u64, newest: Option<(u64, u64)>, through: u64) -> u64 {
+    newest.filter(|(number, _)| *number <= through).map_or(bytes, |(_, own)| bytes.saturating_sub(own))
 }
 
 #[cfg(test)]
@@ -127,5 +134,12 @@ mod tests {
         assert_eq!(releasable(&[Some(8), None], 1, false), 0);
         assert_eq!(releasable(&[None, None], 1, true), 0);
         assert_eq!(releasable(&[], 1, true), 0);
+    }
+
+    #[test]
+    fn the_newest_batch_counts_until_the_needed_copies_have_it() {
+        assert_eq!(held(150, Some((4, 100)), 3), 150);
+        assert_eq!(held(150, Some((4, 100)), 4), 50);
+        assert_eq!(held(0, None, 9), 0);
     }
 }

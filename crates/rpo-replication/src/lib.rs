@@ -135,4 +135,8 @@ pub enum PlantedBug {
     GapPassedOver,
     /// A batch that was refused because something has its name counts as sent, whatever stands there.
     TakenIsOurs,
+    /// A batch is written to the spool without any sync before copies see it.
+    SentBeforeSpooled,
+    /// The spool lets a batch go as soon as one copy has it, whatever the sync policy asks for.
+    ReleasedTooSoon,
 }

@@ -1,6 +1,7 @@
 //! Shipping: durable frames become batches, sealed once, spooled, and sent to every copy independently of the others.
 
 mod board;
+mod bucket;
 mod config;
 mod gap;
 mod lane;
@@ -155,7 +156,7 @@ impl LogShipper {
             why: format!("no randomness for the writer's id: {error}"),
             kind: ErrorKind::Retry,
         })?;
-        let board = Arc::new(Board::new(&stream, &parts.copies));
+        let board = Arc::new(Board::new(&stream, &parts.copies, config.bandwidth_max));
         let parents = std::sync::OnceLock::new();
         let shared = Arc::new(Shared { stream, epoch, keys, writer, parts, config, spool, board, parents });
         let lane =
@@ -167,12 +168,13 @@ impl LogShipper {
     /// What is known, for whoever measures; cheap to clone, stays valid when the shipper is gone.
     pub fn view(&self) -> ShipView {
         let Shared { board, parts, stream, config, .. } = &*self.shared;
+        let clock = Arc::clone(&parts.clock);
         let gate = Gate {
             stream: stream.clone(),
             when_full: config.spool_full,
             bytes_max: config.spool_bytes_max.get(),
         };
-        ShipView::new(Arc::clone(board), parts.copies.policy().clone(), gate)
+        ShipView::new(Arc::clone(board), parts.copies.policy().clone(), gate, clock)
     }
 
     /// How this epoch and those it goes back to began, for [`rpo_core::window::History`]; `None` before the first step.
@@ -238,7 +240,7 @@ impl LogShipper {
     fn tell_spool(&self, blocked: bool) {
         let Shared { spool, parts, config, board, .. } = &*self.shared;
         let (numbers, bytes) = spool.extent();
-        let full = blocked && bytes >= config.spool_bytes_max.get();
+        let full = blocked && self.shared.held_bytes() >= config.spool_bytes_max.get();
         let now = Seen::now(&*parts.clock);
         board.change_spool(|told| {
             told.bytes = bytes;
@@ -359,15 +361,14 @@ impl LogShipper {
     }
 
     fn release(&self) -> Result<(), ReplicationError> {
-        let Shared { spool, parts, config, board, .. } = &*self.shared;
-        let policy = parts.copies.policy();
-        let next = board.next_numbers();
-        let all: Vec<_> = next.iter().map(|(_, next)| *next).collect();
+        let Shared { spool, config, board, .. } = &*self.shared;
+        let all: Vec<_> = board.next_numbers().iter().map(|(_, next)| *next).collect();
+        if config.releases_too_soon() {
+            return spool.release(releasable(&all, 1, true), |_| false); // planted
+        }
         spool.release(releasable(&all, 1, false), |_| false)?;
-        let counted: Vec<_> =
-            next.iter().filter(|(name, _)| policy.counts(name)).map(|(_, next)| *next).collect();
         let limit = config.spool_bytes_max.get();
-        spool.release(releasable(&counted, policy.needed(), true), |bytes| bytes < limit)
+        spool.release(self.shared.kept_by_copies(), |bytes| bytes < limit)
     }
 
     /// True once every copy that is not paused or failing has everything that is sealed.

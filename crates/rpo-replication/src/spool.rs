@@ -173,7 +173,7 @@ impl Spool {
         let newest = self.state().files.last_key_value().map(|(number, _)| *number);
         if let Some(number) = newest {
             let bytes = self.read_file(&self.dir.join(file_name(number)))?;
-            self.write_file(&file_name(number), &bytes)?;
+            self.write_file(&file_name(number), &bytes, true)?;
         }
         Ok(())
     }
@@ -188,7 +188,7 @@ impl Spool {
     /// # Errors
     /// `Spool` of the device.
     pub fn begin(&self, origin: Origin) -> Result<(), ReplicationError> {
-        self.write_file(ORIGIN, &origin.encode()?)?;
+        self.write_file(ORIGIN, &origin.encode()?, true)?;
         self.state().origin = Some(origin);
         Ok(())
     }
@@ -212,12 +212,22 @@ impl Spool {
         (ends.map(|((first, _), (last, _))| *first..=*last), state.bytes)
     }
 
+    /// Number and bytes of the newest batch here.
+    pub(crate) fn newest(&self) -> Option<(u64, u64)> {
+        self.state().files.last_key_value().map(|(number, spooled)| (*number, spooled.len))
+    }
+
     /// Keeps a sealed batch; durable on `Ok`, and only then may a copy see it.
     ///
     /// # Errors
     /// `Spool` of the device; after a failed sync every call fails until the spool is opened again.
     pub fn append(&self, tip: Tip, bytes: &Bytes) -> Result<(), ReplicationError> {
-        self.write_file(&file_name(tip.number), bytes)?;
+        self.keep(tip, bytes, true)
+    }
+
+    /// As [`append`](Self::append); not `durable` is for tests of the tests alone.
+    pub(crate) fn keep(&self, tip: Tip, bytes: &Bytes, durable: bool) -> Result<(), ReplicationError> {
+        self.write_file(&file_name(tip.number), bytes, durable)?;
         let mut state = self.state();
         let len = bytes.len() as u64;
         state.files.insert(tip.number, Spooled { len, tip });
@@ -275,7 +285,7 @@ impl Spool {
     }
 
     /// Temporary file, sync, rename, sync of the directory.
-    fn write_file(&self, name: &str, bytes: &[u8]) -> Result<(), ReplicationError> {
+    fn write_file(&self, name: &str, bytes: &[u8], durable: bool) -> Result<(), ReplicationError> {
         if self.state().poisoned {
             let source = io::Error::other(
                 "an earlier sync failed; what is durable is unknown until the spool is opened again",
@@ -291,10 +301,15 @@ impl Spool {
         }
         let file = self.disk.create_new(&temporary).map_err(|source| fault(&temporary, "create", source))?;
         file.write_at(bytes, 0).map_err(|source| fault(&temporary, "write", source))?;
-        file.sync().map_err(|source| self.poison(&temporary, source))?;
+        if durable {
+            file.sync().map_err(|source| self.poison(&temporary, source))?;
+        }
         let path = self.dir.join(name);
         self.disk.rename(&temporary, &path).map_err(|source| fault(&path, "rename", source))?;
-        self.disk.sync_dir(&self.dir).map_err(|source| self.poison(&self.dir, source))
+        if durable {
+            self.disk.sync_dir(&self.dir).map_err(|source| self.poison(&self.dir, source))?;
+        }
+        Ok(())
     }
 
     fn poison(&self, path: &Path, source: io::Error) -> ReplicationError {

@@ -38,3 +38,16 @@ fn parts_that_go_before_the_merged_object_is_there_are_caught() {
 fn a_merged_object_without_its_last_frame_is_caught() {
     caught_in_merging(PlantedBug::MergeDropsLastFrame);
 }
+
+#[test]
+fn a_batch_that_is_sent_before_the_spool_has_it_is_caught() {
+    let mut config = ShipConfig::default();
+    config.planted = Some(PlantedBug::SentBeforeSpooled);
+
+    let failure = hunt(0..500, |case| sim_model::scenario(case, &config, &MergeConfig::default()))
+        .expect("not caught in 500 seeds");
+
+    let test = "a_batch_that_is_sent_before_the_spool_has_it_is_caught";
+    println!("planted SentBeforeSpooled caught by {test} after {} seeds: {failure}", failure.seed + 1);
+    assert!(failure.message.contains("promise") || failure.message.contains("liveness"), "{failure}");
+}

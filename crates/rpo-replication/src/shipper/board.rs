@@ -4,9 +4,10 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rpo_core::{CopyName, Epoch, Position, StreamId, Timestamp};
+use rpo_core::{ByteSize, Clock, CopyName, Epoch, Monotonic, Position, StreamId, Timestamp};
 use tokio::sync::watch;
 
+use super::bucket::Bucket;
 use super::config::SpoolFull;
 use super::stats::{CopyStats, SpoolStats};
 use crate::copies::{Copies, CopyState, Health, LogCursor, Seen};
@@ -35,6 +36,7 @@ struct Entry {
     /// The number it gets next, once that is known.
     next: Option<u64>,
     paused: bool,
+    bucket: Bucket,
 }
 
 /// What all exchanges write down and all readers look at.
@@ -54,13 +56,14 @@ pub(crate) struct Learnt {
 }
 
 impl Board {
-    pub(crate) fn new(stream: &StreamId, copies: &Copies) -> Self {
+    pub(crate) fn new(stream: &StreamId, copies: &Copies, bandwidth_max: Option<ByteSize>) -> Self {
         let entry = |copy: &crate::CopySpec| {
             let (name, domain) = (copy.name.clone(), copy.domain.clone());
             let log = LogCursor::unknown();
             let state =
                 CopyState { name: name.clone(), domain, role: copy.role, stream: stream.clone(), log };
-            (name, Entry { stats: CopyStats::default(), state, next: None, paused: false })
+            let bucket = Bucket::new(bandwidth_max);
+            (name, Entry { stats: CopyStats::default(), state, next: None, paused: false, bucket })
         };
         let copies = copies.all().iter().map(entry).collect();
         let state = State { copies, ..State::default() };
@@ -150,6 +153,19 @@ impl Board {
         self.state().copies.get(copy).is_some_and(|entry| entry.paused)
     }
 
+    /// False while the copy has to pay for what it was sent before.
+    pub(crate) fn may_send(&self, copy: &CopyName, now: Monotonic) -> bool {
+        self.state().copies.get_mut(copy).is_none_or(|entry| entry.bucket.is_open(now))
+    }
+
+    /// So many bytes go to the copy now, taken there or not.
+    pub(crate) fn sends(&self, copy: &CopyName, bytes: u64, now: Monotonic) {
+        self.change(copy, |entry| {
+            entry.stats.attempts += 1;
+            entry.bucket.take(bytes, now);
+        });
+    }
+
     /// The first incident stands: what follows from it says less.
     pub(crate) fn report(&self, incident: Incident) {
         let mut state = self.state();
@@ -177,6 +193,7 @@ pub struct ShipView {
     board: Arc<Board>,
     policy: SyncPolicy,
     gate: Gate,
+    clock: Arc<dyn Clock>,
 }
 
 /// What [`ShipView::admit`] goes by.
@@ -188,8 +205,25 @@ pub(crate) struct Gate {
 }
 
 impl ShipView {
-    pub(crate) fn new(board: Arc<Board>, policy: SyncPolicy, gate: Gate) -> Self {
-        Self { board, policy, gate }
+    pub(crate) fn new(board: Arc<Board>, policy: SyncPolicy, gate: Gate, clock: Arc<dyn Clock>) -> Self {
+        Self { board, policy, gate, clock }
+    }
+
+    /// Bounds the bytes of batches per second that `copy` is sent, from now on; `None` lifts the bound. Lost when the
+    /// shipper is opened again: what `bandwidth-max` says holds then.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such copy, `Invalid` below 1 KiB per second.
+    pub fn set_bandwidth_max(&self, copy: &CopyName, rate: Option<ByteSize>) -> Result<(), ReplicationError> {
+        if let Some(small) = rate.filter(|rate| rate.get() < 1 << 10) {
+            let why = format!("bandwidth-max of copy {copy} is {small} per second: at least 1KiB");
+            return Err(ReplicationError::Invalid(why));
+        }
+        let now = self.clock.monotonic();
+        let mut state = self.board.state();
+        let unknown = || ReplicationError::NotFound(format!("there is no copy {copy}"));
+        state.copies.get_mut(copy).ok_or_else(unknown)?.bucket.set_rate(rate, now);
+        Ok(())
     }
 
     /// What `copy` took; `None` if there is no such copy.

@@ -76,14 +76,22 @@ impl Lane {
             match next_lane(self.next, &tip) {
                 decide::Lane::Locate => self.locate(&tip).await?,
                 decide::Lane::Send(_) if sent >= self.shared.config.batches_per_step => return Ok(()),
+                decide::Lane::Send(_) if !self.may_send() => {
+                    // Held back by its bandwidth: a fence is met all the same.
+                    return if sent > 0 { Ok(()) } else { self.prove(tip.number).await };
+                }
                 decide::Lane::Send(number) => {
                     self.send(number).await?;
                     sent += 1;
                 }
                 decide::Lane::Prove if sent > 0 => return Ok(()), // creating the newest one was the proof
-                decide::Lane::Prove => return self.prove().await,
+                decide::Lane::Prove => return self.prove(tip.number).await,
             }
         }
+    }
+
+    fn may_send(&self) -> bool {
+        self.shared.board.may_send(&self.copy.name, self.now().steady)
     }
 
     fn now(&self) -> Seen {
@@ -184,6 +192,7 @@ impl Lane {
         let (tip, bytes) = sealed?;
         let seen = self.now();
         let key = batch_key(&self.shared.stream, self.shared.epoch, number);
+        self.shared.board.sends(&self.copy.name, bytes.len() as u64, seen.steady);
         match self.copy.place(&key, &bytes).await? {
             Placed::Ours => {}
             Placed::Taken(_) if self.shared.config.takes_any_answer() => {} // planted: not looked at
@@ -225,8 +234,8 @@ impl Lane {
         Ok((Tip::of(&batch.head, batch.digest), bytes))
     }
 
-    /// Everything was sent: the last object is still there, and no fence stands after it.
-    async fn prove(&mut self) -> Result<(), ReplicationError> {
+    /// Everything was sent, or nothing may be now: the last object is still there, and no fence stands after it.
+    async fn prove(&mut self, newest: u64) -> Result<(), ReplicationError> {
         let Shared { stream, epoch, board, .. } = &*self.shared;
         let next = self.next.expect("only a located copy is proved");
         let seen = self.now();
@@ -239,10 +248,11 @@ impl Lane {
         let key = batch_key(stream, *epoch, next);
         if self.copy.length(&key).await?.is_some() && !self.shared.config.ignores_fences() {
             let found = self.copy.fetch(&key).await?.ok_or_else(|| vanished(stream, *epoch, next))?;
-            return match self.met(next, &found)? {
-                Met::Fence(by) => Err(self.fenced(by, next)),
-                Met::Nothing => Err(self.conflict(next)),
-            };
+            match self.met(next, &found)? {
+                Met::Fence(by) => return Err(self.fenced(by, next)),
+                Met::Nothing if next > newest => return Err(self.conflict(next)),
+                Met::Nothing => {} // may be ours, sent when its answer was lost: sending it tells
+            }
         }
         board.proved(&self.copy.name, seen);
         Ok(())

@@ -5,7 +5,7 @@ use rpo_core::{ErrorKind, Position};
 use super::{LogShipper, Shared};
 use crate::ReplicationError;
 use crate::batch::{BatchHead, Digest, compress};
-use crate::decide::{LogView, Seal, next_seal};
+use crate::decide::{LogView, Seal, held, next_seal, releasable};
 use crate::frames::{RunSummary, summarize};
 use crate::object::{Place, format_error, seal_batch};
 use crate::source::SourceFault;
@@ -28,7 +28,7 @@ impl LogShipper {
             let view = LogView {
                 durable: parts.source.durable(),
                 tip,
-                spool_bytes: spool.extent().1,
+                spool_bytes: self.shared.held_bytes(),
                 spool_bytes_max: config.spool_bytes_max.get(),
                 idle_rounds: self.idle_rounds,
             };
@@ -59,6 +59,20 @@ impl LogShipper {
 }
 
 impl Shared {
+    /// Up to which number as many copies as the policy asks for have everything.
+    pub(super) fn kept_by_copies(&self) -> u64 {
+        let policy = self.parts.copies.policy();
+        let next = self.board.next_numbers();
+        let counted: Vec<_> =
+            next.iter().filter(|(name, _)| policy.counts(name)).map(|(_, next)| *next).collect();
+        releasable(&counted, policy.needed(), true)
+    }
+
+    /// What counts against the bound of the spool.
+    pub(super) fn held_bytes(&self) -> u64 {
+        held(self.spool.extent().1, self.spool.newest(), self.kept_by_copies())
+    }
+
     fn log_fault(&self, fault: SourceFault) -> ReplicationError {
         ReplicationError::Log { stream: self.stream.clone(), why: fault.message, kind: fault.kind }
     }
@@ -102,7 +116,7 @@ impl Shared {
             gap_before: tip.newest_gap,
         };
         let sealed = seal_batch(&self.keys, &*self.parts.entropy, &head, &body)?;
-        self.spool.append(Tip::of(&head, Digest::of(&sealed)), &sealed)?;
+        self.spool.keep(Tip::of(&head, Digest::of(&sealed)), &sealed, self.config.spools_durably())?;
         self.board.change_spool(|told| {
             told.sealed += 1;
             told.plain_bytes += head.plain_bytes;

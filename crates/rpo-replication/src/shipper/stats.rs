@@ -14,6 +14,8 @@ const SLOTS: usize = 10;
 /// What one copy took since the shipper was opened.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CopyStats {
+    /// Batches sent, whatever came of it; more than `batches` if some had to be sent again.
+    pub attempts: u64,
     /// Batches that are proved to be there, durable.
     pub batches: u64,
     /// Their bytes as stored.

@@ -1,6 +1,7 @@
 //! Stories of shipping, taking over, reading, mirroring and spooling, each told against doubles that can be broken.
 #![allow(clippy::unwrap_used)] // helpers of tests, not only tests
 
+mod bounding;
 mod expiring;
 mod fencing;
 mod gaps;

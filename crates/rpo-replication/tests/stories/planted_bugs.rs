@@ -113,3 +113,36 @@ async fn a_shipper_that_takes_a_taken_name_for_its_own_batch_is_caught() {
     assert!(!protects_what_the_copy_never_took(None).await);
     assert!(protects_what_the_copy_never_took(Some(PlantedBug::TakenIsOurs)).await);
 }
+
+/// True if what one copy was shipped is still there for the other when the first one burns.
+async fn survives_the_loss_of_the_only_copy_that_has_it(planted: Option<PlantedBug>, commits: usize) -> bool {
+    let mut site = Site::new(&["eu", "us"], "any 2 of (eu, us)").await.small_batches();
+    site.config.planted = planted;
+    let mut shipper = site.shipper();
+    shipper.step().await.unwrap();
+    site.stores[1].set(Break::Down);
+    site.log.commits(numbered(0..commits));
+    shipper.step().await.unwrap();
+    for key in site.stores[0].keys("logs/").await {
+        site.stores[0].remove(&key).await;
+    }
+    site.stores[1].set(Break::Nothing);
+    for _ in 0..3 {
+        shipper.step().await.unwrap();
+    }
+    matches!(site.read(&[1]).await, Ok(found) if found == numbered(0..commits))
+}
+
+#[tokio::test]
+async fn a_spool_that_lets_go_before_the_needed_copies_have_it_is_caught() {
+    let bug = PlantedBug::ReleasedTooSoon;
+    for commits in 3..20 {
+        assert!(survives_the_loss_of_the_only_copy_that_has_it(None, commits).await);
+        if !survives_the_loss_of_the_only_copy_that_has_it(Some(bug), commits).await {
+            let test = "a_spool_that_lets_go_before_the_needed_copies_have_it_is_caught";
+            println!("planted {bug:?} caught by {test} after {} cases", commits - 2);
+            return;
+        }
+    }
+    panic!("{bug:?} is not caught");
+}
