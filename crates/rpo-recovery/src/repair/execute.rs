@@ -59,7 +59,9 @@ pub async fn execute_repair(
     }
     workshop.sync_names()?;
     record::write(disk, dir, "begin", now, plan, &[])?;
+    workshop.open_control()?;
     let evidence = put_in_place(plan, &workshop)?;
+    workshop.remove_unfinished()?;
     let after = examine_dir(disk, dir, Lsn::ZERO)?;
     check(plan, &after)?;
     drop(workshop);

@@ -10,8 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::error::RepairError;
 use super::plan::RepairPlan;
 
-/// Name of the file.
-pub const RECORD_NAME: &str = "repairs.jsonl";
+pub use rpo_wal::repair::RECORD_NAME;
 /// A record longer than this is not read: it holds plans, not data.
 const RECORD_BYTES_MAX: u64 = 64 << 20;
 
