@@ -6,7 +6,7 @@ use mending::{DIR, Scene, Site, crashes, payload, segments};
 use rpo_core::frame::CommitDraft;
 use rpo_core::objective::AckLevel;
 use rpo_core::{ErrorKind, Lsn};
-use rpo_recovery::repair::{ask, plan_repair};
+use rpo_recovery::repair::{ask, pending_epoch, plan_repair};
 use rpo_wal::repair::{ControlState, GapEnd, Use, examine_dir};
 
 fn is_closed(site: &Site) -> bool {
@@ -174,4 +174,42 @@ async fn a_log_that_opens_after_a_crash_while_a_loss_is_accepted_is_in_the_new_e
         };
         assert_eq!(crashes(&image, &[], true, in_epoch_2).await, Vec::<String>::new(), "{what}");
     }
+}
+
+#[tokio::test]
+async fn the_record_of_an_earlier_version_is_still_understood() {
+    const BEGIN: &str = r#"{"format":1,"event":"begin","time":"2026-11-30T01:02:03.000004Z","begins-epoch":2,"plan":{"dir":"/log"},"evidence":[]}"#;
+    const DONE: &str = r#"{"format":1,"event":"done","time":"2026-11-30T01:02:04.000004Z","begins-epoch":2,"plan":null,"evidence":["/log/a.damaged-1"]}"#;
+    let pending = |lines: &[&str]| {
+        let record = lines.iter().map(|line| format!("{line}\n")).collect::<String>();
+        let site = Site::of(&[("repairs.jsonl".to_owned(), record.into_bytes())].into());
+        pending_epoch(&*site.disk(), std::path::Path::new(DIR)).map(|epoch| epoch.map(|epoch| epoch.get()))
+    };
+    assert_eq!(pending(&[BEGIN]).unwrap(), Some(2));
+    assert_eq!(pending(&[BEGIN, DONE]).unwrap(), None);
+    assert_eq!(pending(&[DONE, BEGIN]).unwrap(), Some(2));
+    assert_eq!(pending(&[BEGIN, &DONE[..40]]).unwrap(), Some(2), "a line that was cut short says nothing");
+    let newer = BEGIN.replace("\"format\":1", "\"format\":2");
+    assert_eq!(pending(&[DONE, &newer]).unwrap_err().kind(), ErrorKind::Unsupported);
+}
+
+#[tokio::test]
+async fn the_record_is_written_as_its_format_says() {
+    let scene = Scene::new(1, 90).await;
+    let second = scene.segments()[1].clone();
+    let site = Site::of(&scene.damaged(|image| image.get_mut(&second).unwrap()[20] ^= 1));
+    site.repair(&[], false).await.unwrap();
+    let record = String::from_utf8(site.image()["repairs.jsonl"].clone()).unwrap();
+    let lines: Vec<&str> = record.lines().collect();
+    assert!(lines[0].starts_with(r#"{"format":1,"event":"begin","time":""#), "{record}");
+    assert!(lines[0].contains(r#","begins-epoch":null,"plan":{"dir":"/log","log":""#), "{record}");
+    assert!(lines[0].ends_with(r#","evidence":[]}"#), "{record}");
+    let done: serde_json::Value = serde_json::from_str(lines[1]).unwrap();
+    let evidence = format!("/log/{second}.damaged-1");
+    let time = done["time"].as_str().unwrap();
+    let golden = format!(
+        r#"{{"format":1,"event":"done","time":"{time}","begins-epoch":null,"plan":null,"evidence":["{evidence}"]}}"#
+    );
+    assert_eq!(lines[1], golden);
+    assert!(record.ends_with('\n') && lines.len() == 2);
 }

@@ -267,11 +267,17 @@ pub async fn crashes(
             let mut site = Site::of(image);
             site.world.crash_at(site.world.steps() + step);
             let _ = site.repair(copies, accept).await;
-            if power { site.world.reboot() } else { site.world.restart() }
+            if power {
+                site.world.reboot()
+            } else {
+                site.world.restart()
+            }
             site.machine = site.world.machine("m");
             site.world.set_plan(FaultPlan::calm());
             // A copy of the disk is opened, not the disk.
-            wrong.extend(right(&Site::of(&site.image())).err().map(|e| format!("step {step}, power {power}: {e}")));
+            wrong.extend(
+                right(&Site::of(&site.image())).err().map(|e| format!("step {step}, power {power}: {e}")),
+            );
         }
     }
     wrong
