@@ -42,3 +42,32 @@ fn evidence_that_is_removed_is_noticed() {
     assert!(kept());
     assert!(!with(RepairBug::EvidenceRemoved, kept));
 }
+
+/// The log was left by a program that was killed, so that no witness but the newest segment itself tells that it was there.
+#[test]
+fn a_segment_that_is_away_before_its_successor_is_there_is_noticed() {
+    let scene = block_on(Scene::new(1, 90));
+    let mut image = scene.killed.clone();
+    let newest = mending::segments(&image).pop().unwrap();
+    image.get_mut(&newest).unwrap()[20] ^= 1;
+    let lacks_nothing = |site: &Site| match site.commits() {
+        Ok(commits) if commits != scene.commits => Err(format!("opens with {} commits", commits.len())),
+        _ => Ok(()),
+    };
+    let sweep = || block_on(mending::crashes(&image, &scene.full, false, lacks_nothing));
+    assert_eq!(sweep(), Vec::<String>::new());
+    assert!(!with(RepairBug::MovedAwayFirst, sweep).is_empty());
+}
+
+#[test]
+fn a_control_file_that_goes_on_saying_closed_is_noticed() {
+    let scene = block_on(Scene::new(1, 90));
+    let image = newest_header_damaged(&scene);
+    let closed = || {
+        let site = Site::of(&image);
+        block_on(site.repair(&scene.full, false)).unwrap();
+        matches!(site.condition().control, rpo_wal::repair::ControlState::Valid { closed: true, .. })
+    };
+    assert!(!closed());
+    assert!(with(RepairBug::ControlStaysClosed, closed));
+}

@@ -8,6 +8,7 @@ mod build;
 mod chain;
 mod condition;
 mod files;
+mod look;
 mod place;
 #[cfg(feature = "planted-bugs")]
 pub mod planted;
@@ -18,3 +19,6 @@ pub use chain::Chain;
 pub use condition::{Condition, ControlState, FileState, Gap, GapEnd, Piece, Run, TailState, examine_dir};
 pub use files::Use;
 pub use place::{NewControl, Workshop};
+
+/// Name of the file in which repairs are written down, in the directory of the log.
+pub const RECORD_NAME: &str = "repairs.jsonl";

@@ -195,8 +195,9 @@ fn control(control: &ControlState) -> String {
     match control {
         ControlState::Absent => "control file: none".to_owned(),
         ControlState::Damaged => "control file: DAMAGED, both slots".to_owned(),
-        ControlState::Valid { start, durable, one_slot_damaged, .. } => format!(
-            "control file: begins at {start}, durable to lsn {durable}{}",
+        ControlState::Valid { start, durable, closed, one_slot_damaged, .. } => format!(
+            "control file: begins at {start}, durable to lsn {durable}{}{}",
+            if *closed { ", closed there" } else { "" },
             if *one_slot_damaged { "; one slot is damaged" } else { "" }
         ),
     }

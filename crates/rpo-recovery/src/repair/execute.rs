@@ -59,7 +59,9 @@ pub async fn execute_repair(
     }
     workshop.sync_names()?;
     record::write(disk, dir, "begin", now, plan, &[])?;
+    workshop.open_control()?;
     let evidence = put_in_place(plan, &workshop)?;
+    workshop.remove_unfinished()?;
     let after = examine_dir(disk, dir, Lsn::ZERO)?;
     check(plan, &after)?;
     drop(workshop);
@@ -147,7 +149,9 @@ async fn fetch(
 /// From the end of the log to its beginning: until the last step something is missing, and it refuses to open.
 fn put_in_place(plan: &RepairPlan, workshop: &Workshop<'_>) -> Result<Vec<PathBuf>, RepairError> {
     let mut evidence = Vec::new();
-    if let Some(control) = plan.control {
+    // After a loss the witness is lowered last: as long as it speaks of more than is there, the log refuses to open.
+    let (first, last) = if plan.loss.is_some() { (None, plan.control) } else { (plan.control, None) };
+    if let Some(control) = first {
         evidence.extend(workshop.write_control(control)?);
     }
     for segment in plan.segments.iter().rev() {
@@ -159,6 +163,9 @@ fn put_in_place(plan: &RepairPlan, workshop: &Workshop<'_>) -> Result<Vec<PathBu
         if !names.iter().any(|taken| *taken == name) {
             evidence.push(workshop.set_aside(path)?);
         }
+    }
+    if let Some(control) = last {
+        evidence.extend(workshop.write_control(control)?);
     }
     Ok(evidence)
 }

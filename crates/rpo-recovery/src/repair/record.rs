@@ -1,4 +1,4 @@
-//! The record of repairs: one JSON line for each step that matters, in the directory of the log.
+#![doc = include_str!("record.md")]
 
 use std::io;
 use std::path::Path;
@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 use super::error::RepairError;
 use super::plan::RepairPlan;
 
-/// Name of the file.
-pub const RECORD_NAME: &str = "repairs.jsonl";
+pub use rpo_wal::repair::RECORD_NAME;
+/// The format written.
+const FORMAT_NOW: u32 = 1;
 /// A record longer than this is not read: it holds plans, not data.
 const RECORD_BYTES_MAX: u64 = 64 << 20;
 
@@ -29,6 +30,7 @@ struct Line<'a> {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 struct Seen {
+    format: u32,
     event: String,
     begins_epoch: Option<Epoch>,
 }
@@ -48,7 +50,8 @@ pub(super) fn write(
         move |source| RepairError::Record { path, op, source }
     };
     let told = (event != "done").then_some(plan);
-    let line = Line { format: 1, event, time, begins_epoch: plan.begins_epoch, plan: told, evidence };
+    let line =
+        Line { format: FORMAT_NOW, event, time, begins_epoch: plan.begins_epoch, plan: told, evidence };
     let mut text = serde_json::to_vec(&line).map_err(|e| fail("write")(io::Error::other(e)))?;
     text.push(b'\n');
     let (file, new) = match disk.open(&path, Access::ReadWrite) {
@@ -96,5 +99,9 @@ pub fn pending_epoch(disk: &dyn Disk, dir: &Path) -> Result<Option<Epoch>, Repai
     let lines = text[..read].split(|byte| *byte == b'\n');
     let mut seen = lines.filter_map(|line| serde_json::from_slice::<Seen>(line).ok());
     let last = seen.next_back();
+    if last.as_ref().is_some_and(|seen| seen.format != FORMAT_NOW) {
+        let why = "its last line is of another format; next: use the version of rpo that wrote it";
+        return Err(fail("read")(io::Error::new(io::ErrorKind::Unsupported, why)));
+    }
     Ok(last.filter(|seen| seen.event == "begin").and_then(|seen| seen.begins_epoch))
 }

@@ -1,5 +1,5 @@
 //! A log on a simulated disk, an archive of it in memory, and what was acknowledged.
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used)] // each story uses its part, and may fail so
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)] // each story uses its part; a scene that fails is a failed test
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -136,7 +136,12 @@ pub fn image(disk: &dyn Disk) -> Image {
 
 /// A log that was written, and archives of it.
 pub struct Scene {
+    /// Closed.
     pub image: Image,
+    /// As a program leaves it that is killed: everything acknowledged is durable, the control file says less.
+    pub killed: Image,
+    /// As `killed`, when half of the commits were there.
+    pub halfway: Image,
     pub commits: Vec<String>,
     /// Holds everything.
     pub full: Vec<RepairCopy>,
@@ -186,8 +191,11 @@ impl Scene {
         let spools = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
         let mut to_full = shipper(&log, &full, spools[0].path());
         let mut to_half = shipper(&log, &half, spools[1].path());
-        let mut commits = Vec::new();
+        let (mut commits, mut halfway) = (Vec::new(), Image::new());
         for number in 0..count {
+            if number == count / 2 {
+                halfway = site.image();
+            }
             let appended = loop {
                 match log.append(CommitDraft::one(payload(number)), AckLevel::Durable) {
                     Err(rpo_wal::WalError::NotReady) => drop(log.step()),
@@ -207,10 +215,13 @@ impl Scene {
         for _ in 0..3 {
             to_full.step().await.unwrap();
         }
+        let killed = site.image();
         log.close().unwrap();
         let archive = |spec: &CopySpec| Archive::of(spec.repository.clone(), stream());
         Self {
             image: site.image(),
+            killed,
+            halfway,
             commits,
             full: vec![RepairCopy { name: "full".to_owned(), archive: archive(&full) }],
             half: vec![RepairCopy { name: "half".to_owned(), archive: archive(&half) }],
@@ -219,7 +230,7 @@ impl Scene {
     }
 
     pub fn segments(&self) -> Vec<String> {
-        self.image.keys().filter(|name| name.ends_with(".rwal")).cloned().collect()
+        segments(&self.image)
     }
 
     /// The image with one change.
@@ -232,6 +243,44 @@ impl Scene {
     pub fn path(name: &str) -> PathBuf {
         Path::new(DIR).join(name)
     }
+}
+
+/// Names of the segments, in LSN order.
+pub fn segments(image: &Image) -> Vec<String> {
+    image.keys().filter(|name| name.ends_with(".rwal")).cloned().collect()
+}
+
+/// Repairs `image` with a crash at each step, and opens what is there after it: what opens and lacks something, or holds
+/// more than it may.
+pub async fn crashes(
+    image: &Image,
+    copies: &[RepairCopy],
+    accept: bool,
+    right: impl Fn(&Site) -> Result<(), String>,
+) -> Vec<String> {
+    let site = Site::of(image);
+    let began = site.world.steps();
+    site.repair(copies, accept).await.unwrap();
+    let mut wrong = Vec::new();
+    for step in 0..site.world.steps() - began {
+        for power in [true, false] {
+            let mut site = Site::of(image);
+            site.world.crash_at(site.world.steps() + step);
+            let _ = site.repair(copies, accept).await;
+            if power {
+                site.world.reboot()
+            } else {
+                site.world.restart()
+            }
+            site.machine = site.world.machine("m");
+            site.world.set_plan(FaultPlan::calm());
+            // A copy of the disk is opened, not the disk.
+            wrong.extend(
+                right(&Site::of(&site.image())).err().map(|e| format!("step {step}, power {power}: {e}")),
+            );
+        }
+    }
+    wrong
 }
 
 /// Where the frames of a segment end in its file.

@@ -44,6 +44,11 @@ impl SegmentSpec {
     }
 }
 
+/// Whether `name` is one of a segment that was not finished.
+pub(super) fn is_making_name(name: &str) -> bool {
+    name.starts_with("repair-") && name.ends_with(".new")
+}
+
 /// A segment being built, under a name that nothing reads.
 #[derive(Debug)]
 pub struct SegmentBuilder {

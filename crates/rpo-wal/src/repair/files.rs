@@ -29,8 +29,13 @@ pub enum Use {
     Foreign,
     /// A spare, ready to be used.
     Spare,
-    /// A spare whose preparation or use was cut short: it never held anything acknowledged.
+    /// What opening or the next repair removes: a spare whose preparation was cut short, a released segment that was to be
+    /// used again, a segment that a repair did not finish. Nothing of the log is only there.
     Junk,
+    /// A hint beside a finished segment; made again if it is lost or does not fit.
+    Seal,
+    /// What repairs wrote down.
+    Record,
     /// A segment kept as evidence: cut by recovery, or set aside by a repair.
     Evidence,
     /// The control file.
@@ -111,7 +116,10 @@ pub(super) fn read_files(disk: &dyn Disk, dir: &Path) -> Result<Files, WalError>
             FileName::Lock => Use::Lock,
             FileName::Other if name.contains(".damaged-") => Use::Evidence,
             FileName::Used(_) => Use::Junk,
-            FileName::Seal { .. } | FileName::Other => Use::Other,
+            FileName::Seal { .. } => Use::Seal,
+            FileName::Other if super::build::is_making_name(name) => Use::Junk,
+            FileName::Other if name == super::RECORD_NAME => Use::Record,
+            FileName::Other => Use::Other,
         };
         files.bystanders.push(Bystander { path, len: entry.len, what });
     }

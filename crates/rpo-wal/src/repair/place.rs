@@ -99,6 +99,10 @@ impl<'a> Workshop<'a> {
         if super::planted::is(super::planted::RepairBug::EvidenceRemoved) {
             return Ok(None);
         }
+        #[cfg(feature = "planted-bugs")]
+        if super::planted::is(super::planted::RepairBug::MovedAwayFirst) {
+            return self.set_aside(path).map(Some);
+        }
         let name = self.evidence_name(path)?;
         match self.disk.link(path, &name) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -117,6 +121,38 @@ impl<'a> Workshop<'a> {
         self.disk.rename(path, &name).map_err(|e| WalError::io("rename", path, e))?;
         self.sync_names()?;
         Ok(name)
+    }
+
+    /// Makes the control file say that the log is not closed, durably, as opening the log does: what it says of the end does
+    /// not hold for what is about to be built.
+    ///
+    /// # Errors
+    /// `Io`: it says the one or the other, and nothing else changed.
+    pub fn open_control(&self) -> Result<(), WalError> {
+        #[cfg(feature = "planted-bugs")]
+        if super::planted::is(super::planted::RepairBug::ControlStaysClosed) {
+            return Ok(());
+        }
+        match control::read(self.disk, self.dir)? {
+            ControlFound::Valid(last, _) if last.closed => {
+                ControlFile::reopen(self.disk, self.dir, last)?.update(|_| ())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes segments that earlier repairs did not finish: they never had a name that anything reads.
+    ///
+    /// # Errors
+    /// `Io`: some of them are still there, and harm nothing.
+    pub fn remove_unfinished(&self) -> Result<(), WalError> {
+        for entry in self.disk.list(self.dir).map_err(|e| WalError::io("list", self.dir, e))? {
+            if entry.name.to_str().is_some_and(super::build::is_making_name) {
+                let path = self.dir.join(&entry.name);
+                self.disk.remove(&path).map_err(|e| WalError::io("remove", path, e))?;
+            }
+        }
+        Ok(())
     }
 
     /// Replaces the control file; the old one stays as evidence if it could not be read.

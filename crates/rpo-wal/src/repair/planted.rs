@@ -9,6 +9,10 @@ pub enum RepairBug {
     ChainUnchecked,
     /// What was damaged is removed instead of kept.
     EvidenceRemoved,
+    /// What was damaged is moved away before what replaces it has its name.
+    MovedAwayFirst,
+    /// The control file goes on saying that the log was closed.
+    ControlStaysClosed,
 }
 
 thread_local! {

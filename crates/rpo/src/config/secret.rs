@@ -38,7 +38,8 @@ impl Config {
             let text = std::env::var(variable).map_err(|_| {
                 secret_error(
                     &from,
-                    "it is not set; next: set it, or name a passphrase-file in [repository]".to_owned(),
+                    "it is not set; next: set it, or name a passphrase-file in [repository], or say --no-encryption (encryption = \"none\") if the repository is not encrypted"
+                        .to_owned(),
                 )
             })?;
             (from, text)
