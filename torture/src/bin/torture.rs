@@ -16,7 +16,7 @@ const PLANTED: &[(&str, &str, &str, u64)] = &[
     ("retried-fsync", "RetriedFsync", "shim", 200),
     ("retried-fsync", "RetriedFsync", "errno", 400),
     ("no-dir-sync", "NoDirSync", "cut", 400),
-    ("no-dir-sync", "NoDirSync", "powercut", 300),
+    // Not `powercut`: ext4 saves names with the next sync of a file, mostly. 51 images did not show it.
 ];
 
 /// The exit status when nothing was broken, and not everything ran.
