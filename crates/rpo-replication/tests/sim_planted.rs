@@ -48,6 +48,10 @@ fn a_batch_that_is_sent_before_the_spool_has_it_is_caught() {
         .expect("not caught in 500 seeds");
 
     let test = "a_batch_that_is_sent_before_the_spool_has_it_is_caught";
-    println!("planted SentBeforeSpooled caught by {test} after {} seeds: {failure}", failure.seed + 1);
+    println!(
+        "planted SentBeforeSpooled caught by {test} after {} seeds: {}",
+        failure.seed + 1,
+        failure.message
+    );
     assert!(failure.message.contains("promise") || failure.message.contains("liveness"), "{failure}");
 }
