@@ -181,7 +181,7 @@ async fn a_damaged_copy_beside_a_damaged_log_is_named_and_nothing_of_it_is_taken
     let site = shipped(None).await;
     flip(&segments(&site)[1], 8192 + 300);
     let before = site.tree("log");
-    for object in site.objects("home", "wal") {
+    for object in site.objects("home", "logs") {
         let middle = fs::metadata(&object).unwrap().len() as usize / 2;
         flip(&object, middle);
     }

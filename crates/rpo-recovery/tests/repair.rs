@@ -1,5 +1,6 @@
 //! Stories of damaged logs and of what archive copies have: mended, or refused with exact positions; nothing is given up
 //! unless that is accepted.
+#![allow(clippy::unwrap_used)] // a test may fail so
 
 mod mending;
 

@@ -1,5 +1,6 @@
 //! Faults of a repair, switched on: the stories' verdicts must notice each.
 #![cfg(feature = "planted-bugs")]
+#![allow(clippy::unwrap_used)] // a test may fail so
 
 mod mending;
 

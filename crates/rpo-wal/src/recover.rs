@@ -381,7 +381,7 @@ impl Examiner<'_> {
                 other => break other,
             }
         };
-        if self.closed_at == Some(at.lsn) && matches!(stop, Next::Unwritten) {
+        if self.closed_at == Some(at.lsn) && self.proven <= at.lsn && matches!(stop, Next::Unwritten) {
             return Ok((at, places.front().map(|(place, _)| *place), Tail::Clean));
         }
         let beyond = self.beyond(found, &at)?;

@@ -46,6 +46,7 @@ fn inspect(inspect: &WalInspect, output: Output) -> anyhow::Result<u8> {
         _ => None,
     };
     let mut value = serde_json::to_value(&condition)?;
+    value["schema-version"] = json!(rpo::SCHEMA_VERSION);
     value["whole"] = json!(condition.is_whole());
     if let Some((name, rows)) = &listed {
         value[name] = json!(rows);
@@ -253,7 +254,7 @@ async fn verify(verify: &WalVerify, output: Output) -> anyhow::Result<u8> {
     let agrees =
         comparisons.iter().all(|comparison| comparison.agrees() && comparison.only_archive.is_empty());
     let value = json!({
-        "whole": condition.is_whole(), "agrees": agrees, "condition": condition, "comparisons": comparisons,
+        "schema-version": rpo::SCHEMA_VERSION, "whole": condition.is_whole(), "agrees": agrees, "condition": condition, "comparisons": comparisons,
     });
     output.result(&value, || {
         let mut text = describe(&condition);
@@ -297,7 +298,7 @@ async fn repair(repair: &WalRepair, output: Output) -> anyhow::Result<u8> {
     let copies = copies(&parts, &repair.from, repair.stream.as_ref(), &repair.secret).await?;
     let plan = ops::wal_plan(&parts, &repair.dir, &copies).await?;
     if repair.dry_run || plan.is_empty() {
-        let value = json!({ "message-type": "plan", "nothing-to-do": plan.is_empty(), "plan": plan });
+        let value = json!({ "schema-version": rpo::SCHEMA_VERSION, "message-type": "plan", "nothing-to-do": plan.is_empty(), "plan": plan });
         output.result(&value, || planned(&plan, &copies))?;
         return Ok(if plan.loss.is_some() && !repair.accept_loss { exit::REFUSED } else { exit::OK });
     }
@@ -305,7 +306,7 @@ async fn repair(repair: &WalRepair, output: Output) -> anyhow::Result<u8> {
         output.event(&plan, || planned(&plan, &copies))?;
     }
     let outcome = ops::wal_repair(&parts, &plan, &copies, repair.accept_loss).await?;
-    let value = json!({ "message-type": "repaired", "plan": plan, "outcome": outcome });
+    let value = json!({ "schema-version": rpo::SCHEMA_VERSION, "message-type": "repaired", "plan": plan, "outcome": outcome });
     output.result(&value, || {
         let mut lines = vec![format!(
             "repaired: {} built{}",

@@ -105,3 +105,18 @@ pub fn pending_epoch(disk: &dyn Disk, dir: &Path) -> Result<Option<Epoch>, Repai
     }
     Ok(last.filter(|seen| seen.event == "begin").and_then(|seen| seen.begins_epoch))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_field_is_in_the_spec() {
+        let (time, evidence) = (Timestamp::EPOCH, &[][..]);
+        let line = Line { format: FORMAT_NOW, event: "done", time, begins_epoch: None, plan: None, evidence };
+        let value = serde_json::to_value(&line).unwrap();
+        for field in value.as_object().unwrap().keys() {
+            assert!(include_str!("record.md").contains(&format!("| `{field}` |")), "record.md lacks {field}");
+        }
+    }
+}

@@ -188,6 +188,16 @@ fn row_5_the_caller_may_know_more_than_the_disk() {
 }
 
 #[test]
+fn row_5_the_caller_may_know_more_than_a_closed_log() {
+    let (site, _, frames) = closed();
+    let (_, last) = *frames.last().unwrap();
+    let witness = Lsn::new(last.end_lsn().get() + 1);
+    let open =
+        Log::open_witnessed(Path::new(DIR), small(), site.parts(), Drive::Manual, OpenAs::Continue, witness);
+    assert!(matches!(open, Err(WalError::DurableLost { .. })), "{open:?}");
+}
+
+#[test]
 fn row_6_a_later_frame_proves_that_a_damaged_one_was_durable() {
     for at in [0, 70, 1000] {
         let (site, path, frames) = killed();
