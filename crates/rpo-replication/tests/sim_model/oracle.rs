@@ -97,7 +97,7 @@ impl Oracle {
         if self.generations.contains_key(&epoch) {
             return Err(format!("promise 9: epoch {epoch} was given to two writers"));
         }
-        self.begun_by_nobody(parent, fork.lsn);
+        self.begun_by_nobody(parent, fork.lsn, None)?;
         for (older, generation) in self.generations.range_mut(..epoch) {
             // What lies above the fork in any older epoch is not in this history.
             let end = if *older == parent { fork.lsn } else { generation.fork.unwrap_or(fork.lsn) };
@@ -116,15 +116,27 @@ impl Oracle {
     }
 
     /// A takeover that was told as failed may have begun its epoch all the same: nobody writes in it, it can be a parent.
-    fn begun_by_nobody(&mut self, epoch: Epoch, fork: Lsn) {
+    /// It goes on from `parent`, or from the newest one before it. One in which nothing was protected may be passed over: a
+    /// takeover goes on where there is more.
+    fn begun_by_nobody(&mut self, epoch: Epoch, fork: Lsn, parent: Option<Epoch>) -> Result<(), String> {
         if self.generations.contains_key(&epoch) {
-            return;
+            return Ok(());
         }
-        let (older, generation) = self.generations.range(..epoch).next_back().expect("there is an epoch 1");
+        let below = parent.map_or(epoch, |parent| parent.next().unwrap_or(epoch)).min(epoch);
+        for (passed, generation) in self.generations.range(below..epoch) {
+            if generation.protected > self.start(*passed) {
+                let protected = generation.protected;
+                return Err(format!(
+                    "promise 9: epoch {epoch} passes over epoch {passed}, which had {protected} protected"
+                ));
+            }
+        }
+        let (older, generation) = self.generations.range(..below).next_back().expect("there is an epoch 1");
         let last = generation.batches.iter().find(|(_, end)| **end == fork).map_or(0, |(number, _)| *number);
         let parent = Some((*older, last, fork));
         let batches = BTreeMap::from([(1, fork)]);
         self.generations.insert(epoch, Generation { parent, batches, ..Generation::default() });
+        Ok(())
     }
 
     /// The history that ends with `tip`: each generation in it, from where to where.
@@ -162,7 +174,11 @@ impl Oracle {
     /// What a reader got of the history with these legs (epoch and begin) must be a gap-free part of the true one from
     /// its beginning, and hold everything that was ever told to be protected.
     pub(crate) fn restored(&mut self, legs: &[(Epoch, Lsn)], entries: &[LogEntry]) -> Result<(), String> {
-        legs.iter().for_each(|(epoch, from)| self.begun_by_nobody(*epoch, *from));
+        let mut before = None;
+        for (epoch, from) in legs {
+            self.begun_by_nobody(*epoch, *from, before)?;
+            before = Some(*epoch);
+        }
         let history = self.history(legs.last().map_or(Epoch::FIRST, |(epoch, _)| *epoch));
         let mut at = Lsn::ZERO;
         let mut found = BTreeSet::new();
