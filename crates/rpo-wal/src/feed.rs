@@ -13,9 +13,13 @@ use rpo_core::{DiskFile, Lsn};
 
 use crate::engine::Drive;
 use crate::segment::FRAMES_OFFSET;
-use crate::sync::locked;
 
 const PAGE_BYTES: usize = 4096;
+/// The system's own locks: this is no part of the commit path, whose orders of threads are tried out.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// A start of a thread is worth it from here on.
 const WORTH_BYTES: u64 = 8 << 20;
 
