@@ -32,6 +32,7 @@ pub(crate) fn run(sh: &Shell, seed: Option<u64>, seeds: u64, planted: bool) -> a
         cmd!(sh, "cargo test --locked --quiet {packages...} --features planted-bugs --test *planted*")
             .run()?;
         cmd!(sh, "cargo test --locked --quiet -p rpo-core --features planted-bugs --lib planted").run()?;
+        cmd!(sh, "cargo test --locked --quiet -p rpo-wal --features planted-bugs --lib seek").run()?;
     }
     Ok(())
 }

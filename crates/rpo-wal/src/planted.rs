@@ -52,9 +52,9 @@ bugs! {
     ReleasedReadAsWritten = 19, "sim_planted", "A reader takes what a released segment holds now for damage.";
     LostWakeup = 20, "schedules", "Threads that wait for a group are not woken.";
     NoHandOver = 21, "schedules", "Who has flushed leaves the group that gathered meanwhile to nobody.";
-    SealTrusted = 22, "--lib seek", "Uses what a seal says without looking at the frame it points to.";
-    SealOfAnother = 23, "--lib seek", "Takes a seal for that of the segment beside it, whatever segment it was made of.";
-    TimeOffByOne = 24, "--lib seek", "Seeks a time with `<` where `<=` was asked for.";
+    SealTrusted = 22, "seek", "Uses what a seal says without looking at the frame it points to.";
+    SealOfAnother = 23, "seek", "Takes a seal for that of the segment beside it, whatever segment it was made of.";
+    TimeOffByOne = 24, "seek", "Seeks a time with `<` where `<=` was asked for.";
 }
 
 thread_local! {

@@ -57,7 +57,7 @@ fn every_bug_that_can_be_planted_has_somebody_who_catches_it() {
     let caught: Vec<Bug> = CATCHERS.iter().map(|(bug, ..)| *bug).collect();
 
     assert_eq!(caught, Bug::ALL.iter().filter(mine).copied().collect::<Vec<_>>());
-    assert!(Bug::ALL.iter().all(|bug| ["sim_planted", "schedules"].contains(&bug.caught_by())));
+    assert!(Bug::ALL.iter().all(|bug| ["sim_planted", "schedules", "seek"].contains(&bug.caught_by())));
 }
 
 #[test]
