@@ -10,6 +10,7 @@ const PLANTED: &[&str] = &[
     "rpo-checkpoint",
     "rpo-core",
     "rpo-crypto",
+    "rpo-journal",
     "rpo-recovery",
     "rpo-replication",
     "rpo-repository",
